@@ -1,0 +1,38 @@
+# `make demo` and `make test` are all a newcomer needs: both build the environment first.
+PYTHON ?= python3
+SETDIR ?=
+BENCH_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: venv demo test lint bench clean
+
+venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,examples]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python vnnlib_examples/run.py
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# One thread a worker: two workers that each start a thread per core are slower than one.
+test: lint
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 300
+
+# make bench SETDIR=... [BENCH_FLAGS="--benchmarks acasxu --timeout 60"]
+bench: $(READY)
+	@test -n "$(SETDIR)" || { echo "usage: make bench SETDIR=folder-of-benchmarks [BENCH_FLAGS=...]"; exit 2; }
+	$(BIN)/python benchmarks/vnncomp.py "$(SETDIR)" $(BENCH_FLAGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,264 @@
+"""Runs the `verifier verify` command on VNN-COMP instances and compares it with the truth and with other tools.
+
+SETDIR holds NAME/instances.csv (onnx,vnnlib,timeout) for each benchmark, and may hold truth.csv and peers.csv (see
+vnncomp_table.py). Results are appended to --out after each instance; a later run with the same --out goes on from
+there. Times are whole-process wall seconds, quoted also in multiples of what `import torch` takes on the same machine.
+
+Exit code: 0; 1 if a verdict was wrong; 2 for wrong usage.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vnncomp_table import (
+    Key,
+    Row,
+    Truth,
+    append_row,
+    ratio_lines,
+    read_keys,
+    read_peers,
+    read_rows,
+    read_truth,
+    table_lines,
+    wrong_lines,
+)
+
+VERDICTS = ("unsat", "sat", "unknown", "timeout")
+GRACE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What to run; ``limit`` in seconds."""
+
+    key: Key
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the command did; ``verdict`` is one of VERDICTS or `error`, which ``note`` explains."""
+
+    verdict: str
+    seconds: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs one instance after another."""
+
+    setdir: Path
+    command: tuple[str, ...]
+    options: tuple[str, ...]
+    import_seconds: float
+    truth: dict[Key, Truth]
+    grace: float = GRACE_SECONDS
+    running: set[int] = field(default_factory=set)
+
+    def run(self, instance: Instance) -> Row:
+        """Run one instance and set the answer beside the truth."""
+        folder = self.setdir / instance.key.benchmark
+        files = [str(folder / instance.key.onnx), str(folder / instance.key.vnnlib)]
+        command = [*self.command, "verify", *files, "--timeout", f"{instance.limit:g}", *self.options]
+        answer = ask(command, instance.limit + self.grace, self.running)
+        return Row(
+            *instance.key,
+            expected=self.truth[instance.key].expected if instance.key in self.truth else "unknown",
+            verdict=answer.verdict,
+            seconds=round(answer.seconds, 3),
+            limit=instance.limit,
+            import_seconds=round(self.import_seconds, 3),
+            note=answer.note,
+        )
+
+
+def ask(command: Sequence[str], limit: float, running: set[int]) -> Answer:
+    """Run a `verifier verify` command in a process group of its own and read its answer; at the limit kill the group.
+
+    While it runs, its process group stands in ``running``.
+    """
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    )
+    running.add(process.pid)
+    with process:
+        try:
+            output, errors = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            return Answer("timeout", time.monotonic() - start, "killed")
+        finally:
+            kill_group(process.pid)
+            running.discard(process.pid)
+    return read_answer(output, errors, process.returncode, time.monotonic() - start)
+
+
+def read_answer(output: str, errors: str, code: int, seconds: float) -> Answer:
+    """The verdict of a command that ended by itself."""
+    verdict, _, witness = output.partition("\n")
+    if code != 0:
+        return Answer("error", seconds, f"exit code {code}: {_last_line(errors)}")
+    if verdict not in VERDICTS:
+        return Answer("error", seconds, f"not a verdict: {verdict[:40]!r}")
+    if verdict == "sat" and not witness.strip():
+        return Answer("error", seconds, "sat without a counterexample")
+    return Answer(verdict, seconds, _last_line(errors) if verdict == "unknown" else "")
+
+
+def _last_line(text: str) -> str:
+    lines = text.split("\n")
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+
+def kill_group(group: int) -> None:
+    """End what is left of a process group."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def import_seconds(repeats: int = 3) -> float:
+    """Median seconds of `import torch` in a fresh interpreter: the unit in which machines can be compared."""
+    times = []
+    for _ in range(repeats):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        times.append(time.monotonic() - start)
+    return statistics.median(times)
+
+
+def read_instances(path: Path) -> Iterator[Instance]:
+    """The lines of a NAME/instances.csv, with or without a header.
+
+    Raises:
+        ValueError: a line is not `onnx,vnnlib,seconds`.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, line in enumerate(csv.reader(file), start=1):
+            if not line or (number == 1 and line[:2] == ["onnx", "vnnlib"]):
+                continue
+            try:
+                onnx, vnnlib, limit = line
+                yield Instance(Key(path.parent.name, onnx, vnnlib), float(limit))
+            except ValueError as error:
+                found = ",".join(line)
+                raise ValueError(f"{path}, line {number}: expected onnx,vnnlib,seconds, found {found}") from error
+
+
+def choose(options: argparse.Namespace) -> list[Instance]:
+    """The instances that the options name, in the order of the subset or else of the set.
+
+    Raises:
+        ValueError: a benchmark or an instance of the subset is not in the set.
+    """
+    known = [one for path in sorted(options.setdir.glob("*/instances.csv")) for one in read_instances(path)]
+    if not known:
+        raise ValueError(f"{options.setdir}: no NAME/instances.csv")
+    if options.subset:
+        by_key = {one.key: one for one in known}
+        keys = read_keys(options.subset)
+        if missing := [key for key in keys if key not in by_key]:
+            raise ValueError(f"{options.subset}: not in the set: {','.join(missing[0])}")
+        known = [by_key[key] for key in keys]
+    if options.benchmarks:
+        names = options.benchmarks.split(",")
+        if missing := sorted(set(names) - {one.key.benchmark for one in known}):
+            raise ValueError(f"no such benchmark: {', '.join(missing)}")
+        known = [one for one in known if one.key.benchmark in names]
+    known = known[: options.limit]
+    return [Instance(one.key, options.timeout) for one in known] if options.timeout else known
+
+
+def run_all(runner: Runner, instances: Sequence[Instance], jobs: int, out: Path) -> None:
+    """Run the instances, each a line of ``out`` as soon as it is done."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(runner.run, instance) for instance in instances]
+        try:
+            for count, future in enumerate(as_completed(futures), start=1):
+                row = future.result()
+                append_row(out, row)
+                mark = "  *** WRONG ***" if row.wrong else ""
+                print(
+                    f"[{count}/{len(futures)}] {row.benchmark} {Path(row.onnx).name} {Path(row.vnnlib).name}: "
+                    f"{row.verdict} {row.seconds:.1f} s (expected {row.expected}){mark} {row.note}".rstrip(),
+                    flush=True,
+                )
+        finally:  # after Ctrl-C nothing runs on: the commands are in process groups that the terminal does not reach
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in tuple(runner.running):
+                kill_group(group)
+
+
+def report(rows: Sequence[Row], setdir: Path) -> int:
+    """Print the tables; returns the exit code."""
+    truth, peers = read_truth(setdir / "truth.csv"), read_peers(setdir / "peers.csv")
+    lines = [*table_lines(rows, peers), "", *ratio_lines(rows, peers), *wrong_lines(rows, truth)]
+    print("\n" + "\n".join(lines))
+    return 1 if any(row.wrong for row in rows) else 0
+
+
+def find_command() -> str:
+    """The `verifier` command beside this interpreter, else the one on PATH.
+
+    Raises:
+        ValueError: there is none.
+    """
+    beside = Path(sys.executable).parent / "verifier"
+    command = str(beside) if beside.is_file() else shutil.which("verifier")
+    if command is None:
+        raise ValueError("no command `verifier`: install the package first (make venv)")
+    return command
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("setdir", type=Path, metavar="SETDIR")
+    parser.add_argument("--benchmarks", metavar="A,B", help="only these benchmarks")
+    parser.add_argument("--subset", type=Path, metavar="FILE", help="only this CSV's benchmark,onnx,vnnlib")
+    parser.add_argument("--timeout", type=float, metavar="S", help="this limit instead of each instance's own")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N instances")
+    parser.add_argument("--out", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
+    parser.add_argument("--no-attack", action="store_true", help="prove only; a sat must come from the search")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N at once (times then suffer)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing, then report on all that was asked for."""
+    options = parse(arguments)
+    try:
+        instances, command = choose(options), find_command()
+    except (ValueError, OSError) as error:
+        print(f"vnncomp.py: {error}", file=sys.stderr)
+        return 2
+    done = {row.key for row in read_rows(options.out)}
+    missing = [instance for instance in instances if instance.key not in done]
+    if missing:
+        seconds = import_seconds()
+        print(f"import torch takes {seconds:.2f} s; {len(missing)} of {len(instances)} instances to run", flush=True)
+        extra = ("--no-attack",) if options.no_attack else ()
+        runner = Runner(options.setdir, (command,), extra, seconds, read_truth(options.setdir / "truth.csv"))
+        run_all(runner, missing, options.jobs, options.out)
+    asked = {instance.key for instance in instances}
+    return report([row for row in read_rows(options.out) if row.key in asked], options.setdir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Forward linear bounds: cheap when the input has few dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verifier.bounds.rounding import gamma
+from verifier.graph.graph import Graph, Node
+from verifier.ops.curves import Curve
+from verifier.ops.op import Affine
+from verifier.sets import Box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """Values as an affine function of normalised input coordinates e in [-1, 1]^d, up to an error of either sign.
+
+    ``|value - centre - sum_k e_k slopes[:, k]| <= error``; slopes ``(B, d, *node)``, centre and error ``(B, *node)``.
+    """
+
+    slopes: Tensor
+    centre: Tensor
+    error: Tensor
+
+    def box(self) -> Box:
+        """Return the values' range."""
+        radius = self.slopes.abs().sum(1) + self.error
+        return Box(self.centre - radius, self.centre + radius)
+
+
+def input_form(box: Box, coordinates: Tensor) -> Form:
+    """Start from boxes ``(B, n)``, with a column for each of the listed coordinates; others go into the error."""
+    radius = box.radius
+    slopes = radius.new_zeros(len(radius), len(coordinates), radius.shape[1])
+    slopes[:, torch.arange(len(coordinates)), coordinates] = radius[:, coordinates]
+    error = radius.clone()
+    error[:, coordinates] = 0
+    slack = 4 * torch.finfo(radius.dtype).eps * box.magnitude
+    return Form(slopes, box.centre, error + slack)
+
+
+def forward_step(graph: Graph, node: Node, forms: list[Form], box: Box) -> Form:
+    """Carry forms over one node; ``box`` is the tightest known one of its (first) operand.
+
+    Property: sound in floating point; not complete. Source: the same-slope relaxation of Weng et al., ICML 2018
+    (arXiv:1804.09699), with the input's coordinates as symbols and everything else in the error term.
+    """
+    op = node.op
+    if isinstance(op, Curve):
+        (form,) = forms
+        slope, low, high = op.parallel(box)
+        slack = gamma(4, graph.dtype) * op.absolute_terms(box)
+        error = slope.abs() * form.error + (high - low) / 2 + slack
+        return Form(slope.unsqueeze(1) * form.slopes, slope * form.centre + (high + low) / 2, error)
+    if isinstance(op, Affine):
+        domains, columns = forms[0].slopes.shape[:2]
+        flat = op.linear(*(form.slopes.flatten(0, 1) for form in forms))
+        core = op.interval(*(Box(form.centre - form.error, form.centre + form.error) for form in forms))
+        sizes = [form.centre.abs() + form.error + form.slopes.abs().sum(1) for form in forms]
+        terms = op.interval(*(Box(-size, size) for size in sizes)).magnitude
+        count = op.terms([graph.nodes[parent].shape for parent in node.parents], node.shape) + columns
+        slack = gamma(count, graph.dtype) * terms
+        return Form(flat.reshape(domains, columns, *node.shape), core.centre, core.radius + slack)
+    raise NotImplementedError(f"no forward bounds for {type(op).__name__}")

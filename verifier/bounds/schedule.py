@@ -1,0 +1,162 @@
+"""What to bound next, and how: a box for every node, the cheap way first, backward only where it helps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from verifier.bounds.backward import LinearBound, backward
+from verifier.bounds.forward import Form, forward_step, input_form
+from verifier.bounds.interval import interval_step
+from verifier.bounds.rounding import input_scale, rounding
+from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
+from verifier.ops.curves import Curve
+from verifier.ops.op import Affine, Exact
+from verifier.sets import Box, Enclosure
+
+CHUNK = 1 << 22
+"""Elements of the largest coefficient tensor in one backward pass: 16 MiB in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Which bounds to combine; intervals are always among them."""
+
+    forward: bool = False
+    backward: bool = False
+
+
+INTERVAL, FORWARD, CROWN = Method(), Method(forward=True), Method(backward=True)
+BOTH = Method(forward=True, backward=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """Everything known of a network over boxes of its input, one per domain.
+
+    ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has the
+    forward linear forms, where they were computed.
+    """
+
+    graph: Graph
+    boxes: dict[str, Box] = field(default_factory=dict)
+    enclosures: dict[str, Enclosure] = field(default_factory=dict)
+    scales: dict[str, Tensor] = field(default_factory=dict)
+    forms: dict[str, Form] = field(default_factory=dict)
+
+    def rows(self, rows: Tensor, start: str = OUTPUT, record: dict[str, Tensor] | None = None) -> LinearBound:
+        """Bound rows ``(B, S, *start)`` of a node from below, rounding included; see ``backward``."""
+        return backward(self.graph, start, rows, self.enclosures, scales=self.scales, record=record)
+
+    def take(self, index: Tensor) -> Bounds:
+        """Select domains, repeated as often as the index says."""
+        return Bounds(
+            self.graph,
+            {INPUT: self.boxes[INPUT].take(index)},
+            {name: enclosure.take(index) for name, enclosure in self.enclosures.items()},
+            {name: scale[index] for name, scale in self.scales.items()},
+        )
+
+
+def bound_nodes(graph: Graph, input_box: Box, method: Method, known: Mapping[str, Box] | None = None) -> Bounds:
+    """Bound every node over boxes of the input.
+
+    Args:
+        graph: the network.
+        input_box: shape ``(B, n)``, in the graph's dtype.
+        method: what to use besides intervals. Forward bounds carry a column for each coordinate that varies.
+        known: boxes ``(B or 1, *node)`` that are known to hold already, to intersect with.
+
+    Property: sound in floating point; not complete.
+    """
+    bounds = Bounds(graph)
+    bounds.boxes[INPUT] = input_box
+    bounds.scales[INPUT] = input_scale(graph, input_box)
+    varying = (input_box.lower < input_box.upper).any(0).nonzero().flatten()
+    forms = bounds.forms
+    if method.forward:
+        forms[INPUT] = input_form(input_box, varying)
+    independent = {INPUT}
+    for node in graph.nodes.values():
+        if node.op is None:
+            continue
+        operands = [bounds.boxes[parent] for parent in node.parents]
+        error = rounding(graph, node, operands)
+        bounds.scales[node.name] = error.backward
+        box = interval_step(node, operands, error.forward)
+        exact = len(node.parents) == 1 and node.parents[0] in independent
+        if exact and (isinstance(node.op, Curve) or (isinstance(node.op, Affine) and node.op.diagonal)):
+            independent.add(node.name)
+        if method.forward:
+            forms[node.name] = forward_step(graph, node, [forms[parent] for parent in node.parents], operands[0])
+            box = box.intersect(forms[node.name].box())
+        if known is not None and node.name in known:
+            box = box.intersect(known[node.name])
+        bounds.enclosures[node.name] = _enclose(graph, node, operands)
+        if method.backward and not exact:
+            box = refine(bounds, node, box)
+        bounds.boxes[node.name] = box
+    return bounds
+
+
+def _enclose(graph: Graph, node: Node, operands: list[Box], alpha: Tensor | None = None) -> Enclosure:
+    if isinstance(node.op, Affine):
+        return Exact(node.op, [graph.nodes[parent].shape for parent in node.parents])
+    assert node.op is not None
+    return node.op.relax(*operands, alpha=alpha)
+
+
+def undecided(graph: Graph, node: Node, box: Box) -> Tensor | None:
+    """Tell which elements feed a nonlinearity that is not affine on their box, ``(B, *node)``; None if none can."""
+    masks = [
+        op.undecided(box)
+        for consumer in graph.consumers[node.name]
+        if isinstance(op := graph.nodes[consumer].op, Curve)
+    ]
+    return torch.stack(masks).any(0) if masks else None
+
+
+def refine(bounds: Bounds, node: Node, box: Box) -> Box:
+    """Tighten a node's undecided elements by backward bounds."""
+    mask = undecided(bounds.graph, node, box)
+    if mask is None or not mask.any():
+        return box
+    flat = mask.flatten(1)
+    domains = len(flat)
+    lower, upper = box.lower.flatten(1).clone(), box.upper.flatten(1).clone()
+    shared = flat.any(0).nonzero().flatten()
+    if domains == 1 or 2 * int(flat.sum()) > domains * len(shared):  # the same rows for every domain
+        for part in chunks(bounds.graph, node, shared, domains):
+            rows = unit_rows(node, part, lower).unsqueeze(0).expand(domains, *([-1] * (1 + len(node.shape))))
+            least, negated = bounds.rows(rows, node.name).minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+            lower[:, part] = torch.fmax(lower[:, part], least)
+            upper[:, part] = torch.fmin(upper[:, part], -negated)
+    else:  # a domain for each undecided element
+        for part in chunks(bounds.graph, node, flat.nonzero(), 1):
+            domain, element = part.unbind(1)
+            rows = torch.stack(unit_rows(node, element, lower).chunk(2), dim=1)
+            local = bounds.take(domain)
+            least, negated = local.rows(rows, node.name).minimum(local.boxes[INPUT]).unbind(1)
+            lower[domain, element] = torch.fmax(lower[domain, element], least)
+            upper[domain, element] = torch.fmin(upper[domain, element], -negated)
+    return Box(lower.view_as(box.lower), upper.view_as(box.upper))
+
+
+def unit_rows(node: Node, elements: Tensor, like: Tensor) -> Tensor:
+    """Return rows that read the listed elements of a node, then their negatives; shape ``(2 K, *node)``."""
+    count = len(elements)
+    rows = like.new_zeros(2 * count, math.prod(node.shape))
+    steps = torch.arange(count, device=like.device)
+    rows[steps, elements] = 1
+    rows[count + steps, elements] = -1
+    return rows.reshape(2 * count, *node.shape)
+
+
+def chunks(graph: Graph, node: Node, items: Tensor, domains: int) -> Iterator[Tensor]:
+    """Cut a list of elements so that a backward pass for a piece of it stays within the memory budget."""
+    widest = max(math.prod(graph.nodes[name].shape) for name in graph.ancestors(node.name))
+    return iter(items.split(max(1, CHUNK // (2 * widest * domains))))

@@ -1,0 +1,92 @@
+"""Running the model file itself, by onnxruntime: what a counterexample is checked on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verifier.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Replay:
+    """The model behind a flat interface: one vector of all inputs to one vector of all outputs.
+
+    Inputs and outputs are row-major and in declaration order; free dimensions are 1. onnxruntime starts at the first
+    run.
+    """
+
+    def __init__(self, source: str | Path | onnx.ModelProto) -> None:
+        """Take the path of an ``.onnx`` file, gzipped or not, or a model in memory."""
+        self.source = source
+        self._session: Any = None
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Evaluate at one point.
+
+        Args:
+            x: all inputs, shape ``(n,)``; rounded to the types that the model declares.
+
+        Returns:
+            All outputs, shape ``(m,)``, in float64.
+
+        Raises:
+            ModelError: onnxruntime cannot load or run the model, or the point has another length.
+        """
+        session = self.session
+        shapes = [[k if isinstance(k, int) and k > 0 else 1 for k in port.shape] for port in session.get_inputs()]
+        wanted = sum(math.prod(shape) for shape in shapes)
+        if len(x) != wanted:
+            raise ModelError(f"{self.name}: takes {wanted} numbers, not {len(x)}")
+        feed, start = {}, 0
+        for port, shape in zip(session.get_inputs(), shapes, strict=True):
+            if port.type not in DTYPES:
+                raise ModelError(f"{self.name}: input {port.name!r} has the type {port.type}, which cannot be replayed")
+            piece = x[start : start + math.prod(shape)]
+            feed[port.name] = piece.reshape(shape).astype(DTYPES[port.type])
+            start += len(piece)
+        try:
+            outputs = session.run(None, feed)
+        except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base
+            raise ModelError(f"{self.name}: onnxruntime: {str(error).splitlines()[0]}") from None
+        return np.concatenate([np.asarray(value, dtype=np.float64).reshape(-1) for value in outputs])
+
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        return str(self.source) if isinstance(self.source, (str, Path)) else "model"
+
+    @property
+    def session(self) -> Any:
+        """The onnxruntime session: one thread, silent."""
+        if self._session is None:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.log_severity_level = 4
+            try:
+                self._session = onnxruntime.InferenceSession(self._model(), options, ["CPUExecutionProvider"])
+            except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base
+                raise ModelError(f"{self.name}: onnxruntime: {str(error).splitlines()[0]}") from None
+        return self._session
+
+    def _model(self) -> str | bytes:
+        """Return the path, or the model's bytes where onnxruntime cannot read the file itself."""
+        if not isinstance(self.source, (str, Path)):
+            serialised: bytes = self.source.SerializeToString()
+            return serialised
+        with Path(self.source).open("rb") as file:
+            if file.read(2) != GZIP_MAGIC:
+                return str(self.source)
+        import gzip
+
+        return gzip.decompress(Path(self.source).read_bytes())

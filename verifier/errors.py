@@ -1,0 +1,19 @@
+"""Errors that a user can cause; each is one clear line."""
+
+from __future__ import annotations
+
+
+class VerifierError(Exception):
+    """Base of all errors that carry a message for the user; the command exits with 2 on one."""
+
+
+class ModelError(VerifierError):
+    """The model file cannot be read, or is not a valid network."""
+
+
+class UnsupportedError(ModelError):
+    """The model uses something the verifier does not support; the message says what it does support."""
+
+
+class ShapeError(VerifierError):
+    """Two parts of a problem do not fit together, for instance a specification and a network."""

@@ -1,0 +1,1 @@
+"""The network, read from a file and simplified."""

@@ -1,0 +1,115 @@
+"""The network: an immutable directed acyclic graph of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import networkx as nx
+import torch
+from torch import Tensor
+
+from verifier.ops.op import Op, Shape
+
+INPUT = "<input>"
+"""Name of the node that holds the whole input as one flat vector; every named input is a view of it."""
+
+OUTPUT = "<output>"
+"""Name of the node that holds all outputs as one flat vector, in declaration order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One tensor of the network: the operator that makes it, its operands, and its shape without the domain axis."""
+
+    name: str
+    op: Op | None
+    parents: tuple[str, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A named input or output of the model, with the shape and dtype its file declares (free dimensions are 1)."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+
+class Graph:
+    """A network from one flat input vector to one flat output vector.
+
+    Named inputs are slices of the input vector, in declaration order and row-major, and named outputs those of the
+    output vector, so bounds, search and attacks know only ``(B, n) -> (B, m)``. Immutable: passes build new graphs.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        inputs: tuple[Port, ...],
+        outputs: tuple[Port, ...],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Build from nodes in topological order; the first is ``INPUT`` and the last ``OUTPUT``."""
+        digraph = nx.DiGraph()
+        for node in nodes:
+            digraph.add_node(node.name, node=node)
+            digraph.add_edges_from((parent, node.name) for parent in node.parents)
+        self.digraph = nx.freeze(digraph)
+        self.inputs, self.outputs = inputs, outputs
+        self.dtype, self.device = dtype, torch.device(device)
+        self._ancestors: dict[str, list[str]] = {}
+
+    @cached_property
+    def nodes(self) -> Mapping[str, Node]:
+        """Nodes by name, in topological order."""
+        return MappingProxyType({name: data["node"] for name, data in self.digraph.nodes(data=True)})
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the nodes that read each node."""
+        return MappingProxyType({name: tuple(self.digraph.successors(name)) for name in self.digraph})
+
+    @property
+    def n_inputs(self) -> int:
+        """Length of the flat input vector."""
+        return self.nodes[INPUT].shape[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Length of the flat output vector."""
+        return self.nodes[OUTPUT].shape[0]
+
+    def ancestors(self, name: str) -> list[str]:
+        """Names of the nodes that a node depends on, itself included, in topological order."""
+        if name not in self._ancestors:
+            above = nx.ancestors(self.digraph, name) | {name}
+            self._ancestors[name] = [other for other in self.nodes if other in above]
+        return self._ancestors[name]
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Evaluate every node at points ``x`` of shape ``(B, n)``."""
+        values = {INPUT: x}
+        for node in self.nodes.values():
+            if node.op is not None:
+                values[node.name] = node.op.forward(*(values[parent] for parent in node.parents))
+        return values
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Evaluate the output at points ``x`` of shape ``(B, n)``; shape ``(B, m)``."""
+        return self.values(x)[OUTPUT]
+
+    def to(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Graph:
+        """Return the same network in another dtype or on another device."""
+        device = self.device if device is None else torch.device(device)
+        if dtype == self.dtype and device == self.device:
+            return self
+        nodes = (
+            Node(node.name, None if node.op is None else node.op.to(dtype, device), node.parents, node.shape)
+            for node in self.nodes.values()
+        )
+        return Graph(nodes, self.inputs, self.outputs, dtype, device)

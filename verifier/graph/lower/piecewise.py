@@ -1,0 +1,161 @@
+"""One-dimensional nonlinearities, and maxima and minima, which become ``max(a, b) = b + relu(a - b)``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from verifier.graph.lower.builder import (
+    Builder,
+    Call,
+    Operand,
+    Variable,
+    double,
+    lift,
+    lowers,
+    positive_axis,
+    tensor,
+)
+from verifier.graph.onnx_file import Array
+from verifier.ops import curves
+from verifier.ops.curves import Clip, LeakyRelu, PRelu, Relu
+from verifier.ops.op import Op
+from verifier.ops.select import Concat
+
+FLOAT32_LARGEST = float(np.finfo(np.float32).max)
+
+PLAIN = {"Relu", "Abs", "Sign", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Reciprocal", "Atan", "Erf", "Sin", "Cos"} | {
+    "Softplus",
+    "Mish",
+    "HardSwish",
+    "Floor",
+    "Ceil",
+    "Round",
+}
+"""ONNX operators without attributes that are a curve of the same name, where that curve exists."""
+
+
+def plain(b: Builder, call: Call) -> Operand:
+    """Lower a curve without attributes."""
+    curve: type[Op] = getattr(curves, call.proto.op_type)
+    return b.apply(curve(), call.variable())
+
+
+lowers(*(name for name in sorted(PLAIN) if hasattr(curves, name)))(plain)
+
+
+@lowers("LeakyRelu")
+def leaky_relu(b: Builder, call: Call) -> Operand:
+    """Lower a leaky ReLU."""
+    return b.apply(LeakyRelu(float(call.get("alpha", 0.01))), call.variable())
+
+
+@lowers("PRelu")
+def prelu(b: Builder, call: Call) -> Operand:
+    """Lower a ReLU with a constant slope for each element."""
+    x, slope = call.variable(), call.constant(1)
+    return b.apply(PRelu(tensor(lift(slope, x.rank))), x)
+
+
+@lowers("Clip")
+def clip(b: Builder, call: Call) -> Operand:
+    """Lower clipping; the largest numbers of the type mean no bound."""
+    ends = []
+    for k, (name, free) in enumerate((("min", -math.inf), ("max", math.inf)), start=1):
+        given = call.optional(k)
+        value = float(given.reshape(-1)[0]) if given is not None and given.size else float(call.get(name, free))
+        if math.isnan(value):
+            raise ValueError(f"{name} is NaN")
+        ends.append(free if abs(value) >= FLOAT32_LARGEST and (value > 0) == (free > 0) else value)
+    low, high = ends
+    x = call.variable()
+    if (low, high) == (-math.inf, math.inf):
+        return x
+    if (low, high) == (0, math.inf):
+        return b.apply(Relu(), x)
+    return b.apply(Clip(min(low, high), high), x)
+
+
+@lowers("HardSigmoid")
+def hard_sigmoid(b: Builder, call: Call) -> Operand:
+    """Lower ``max(0, min(1, alpha * x + beta))``."""
+    scaled = b.scale(call.variable(), float(call.get("alpha", 0.2)))
+    return b.apply(Clip(0.0, 1.0), b.translate(scaled, np.array(float(call.get("beta", 0.5)))))
+
+
+def maximum(b: Builder, x: Operand, y: Operand) -> Variable:
+    """Return the larger of two."""
+    if not isinstance(y, Variable):
+        x, y = y, x
+    if isinstance(x, Variable):
+        return b.add(b.apply(Relu(), b.subtract(x, y)), y)
+    return b.add(b.apply(Relu(), b.subtract(y, double(x))), double(x))
+
+
+def minimum(b: Builder, x: Operand, y: Operand) -> Variable:
+    """Return the smaller of two."""
+    if not isinstance(y, Variable):
+        x, y = y, x
+    other = x if isinstance(x, Variable) else double(x)
+    return b.subtract(other, b.apply(Relu(), b.subtract(other, y)))
+
+
+def maximum_of(b: Builder, values: list[Variable]) -> Variable:
+    """Return the largest, by a balanced tree of pairs."""
+    while len(values) > 1:
+        paired = [maximum(b, *values[k : k + 2]) for k in range(0, len(values) - 1, 2)]
+        values = paired + values[2 * len(paired) :]
+    return values[0]
+
+
+@lowers("Max", "Min")
+def extreme(b: Builder, call: Call) -> Operand:
+    """Lower the largest or smallest of any number of operands."""
+    largest = call.proto.op_type == "Max"
+    given = [call.operand(k) for k in range(len(call.args))]
+    constants: list[Array] = [double(value) for value in given if not isinstance(value, Variable)]
+    values: list[Operand] = [value for value in given if isinstance(value, Variable)]
+    if constants:
+        fixed = constants[0]
+        for other in constants[1:]:
+            fixed = np.maximum(fixed, other) if largest else np.minimum(fixed, other)
+        values.append(fixed)
+    pick = maximum if largest else minimum
+    while len(values) > 1:
+        paired = [pick(b, *values[k : k + 2]) for k in range(0, len(values) - 1, 2)]
+        values = [*paired, *values[2 * len(paired) :]]
+    return values[0]
+
+
+@lowers("ReduceMax", "ReduceMin")
+def reduce_extreme(b: Builder, call: Call) -> Operand:
+    """Lower the largest or smallest along axes by halving each."""
+    x, axes = call.variable(), call.ints("axes", 1)
+    if not axes and call.get("noop_with_empty_axes", 0):
+        return x
+    where = sorted(positive_axis(axis, x.rank) for axis in (axes or range(x.rank)))
+    for axis in where:
+        x = halve(b, x, axis, largest=call.proto.op_type == "ReduceMax")
+    if call.get("keepdims", 1):
+        return x
+    return b.reshape(x, [size for axis, size in enumerate(x.shape) if axis not in where])
+
+
+@lowers("GlobalMaxPool")
+def global_max_pool(b: Builder, call: Call) -> Operand:
+    """Lower the largest over all positions."""
+    x = call.variable()
+    for axis in range(2, x.rank):
+        x = halve(b, x, axis, largest=True)
+    return x
+
+
+def halve(b: Builder, x: Variable, axis: int, *, largest: bool) -> Variable:
+    """Reduce an axis to length 1: the front half against the back half, until one is left."""
+    pick = maximum if largest else minimum
+    while (size := x.shape[axis]) > 1:
+        half = size // 2
+        best = pick(b, b.slice(x, axis, 0, half), b.slice(x, axis, half, 2 * half))
+        x = b.apply(Concat(axis, (0, 0, 0)), best, b.slice(x, axis, 2 * half, size)) if size % 2 else best
+    return x

@@ -1,0 +1,108 @@
+"""Resizing: by picking elements (nearest), or by a matrix for each axis (linear)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from verifier.graph.lower.builder import Builder, Call, Operand, Variable, lowers, positive_axis, tensor
+from verifier.graph.lower.windows import take
+from verifier.graph.onnx_file import Array
+from verifier.ops.linear import Linear
+
+ROUNDING: dict[str, Callable[[Array], Array]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+}
+"""What ``nearest_mode`` means."""
+
+
+@lowers("Upsample", "Resize")
+def resize(b: Builder, call: Call) -> Operand:
+    """Lower a resize of any number of axes."""
+    x, mode = call.variable(), call.get("mode", "nearest")
+    if mode not in ("nearest", "linear") or call.get("antialias", 0):
+        raise call.unsupported(f"mode {mode!r} or antialiasing; 'nearest' and 'linear' without it are supported")
+    if call.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        raise call.unsupported("cropping; the other coordinate modes are supported")
+    for axis, (scale, length) in enumerate(factors(call, x)):
+        if length == x.shape[axis] and scale == 1:
+            continue
+        at = coordinates(call, x.shape[axis], scale, length)
+        if mode == "nearest":
+            x = take(b, x, axis, nearest(call, at, scale).clip(0, x.shape[axis] - 1))
+        else:
+            last = [*(k for k in range(x.rank) if k != axis), axis]
+            y = b.apply(Linear(tensor(interpolation(at, x.shape[axis]))), b.transpose(x, last))
+            x = b.transpose(y, np.argsort(last).tolist())
+    return x
+
+
+def factors(call: Call, x: Variable) -> list[tuple[float, int]]:
+    """Return for each axis its factor and its new length."""
+    where = [positive_axis(axis, x.rank) for axis in call.get("axes") or range(x.rank)]
+    old = call.proto.op_type == "Upsample" or call.opset < 11
+    scales = np.asarray(call.get("scales")) if call.get("scales") is not None else call.optional(1 if old else 2)
+    sizes = None if old else call.optional(3)
+    found = [(1.0, size) for size in x.shape]
+    if scales is not None and scales.size:
+        for axis, scale in zip(where, scales, strict=True):
+            found[axis] = (float(scale), int(np.floor(np.float32(x.shape[axis]) * np.float32(scale))))
+        return found
+    if sizes is None:
+        raise ValueError("neither scales nor sizes are given")
+    ratios = [int(size) / x.shape[axis] for axis, size in zip(where, sizes, strict=True)]
+    policy = call.get("keep_aspect_ratio_policy", "stretch")
+    for axis, size, ratio in zip(where, sizes, ratios, strict=True):
+        if policy == "stretch":
+            found[axis] = (ratio, int(size))
+        else:
+            common = min(ratios) if policy == "not_larger" else max(ratios)
+            found[axis] = (common, int(np.floor(common * x.shape[axis] + 0.5)))
+    return found
+
+
+def coordinates(call: Call, size: int, scale: float, length: int) -> Array:
+    """Return where each new element lies in the old axis.
+
+    In float32, as runtimes compute it: where a coordinate falls on the border between two elements, its rounding
+    decides which one the model reads.
+    """
+    new, half, factor = np.arange(length, dtype=np.float32), np.float32(0.5), np.float32(scale)
+    old = call.proto.op_type == "Upsample" or call.opset < 11
+    mode = "asymmetric" if old else call.get("coordinate_transformation_mode", "half_pixel")
+    if mode == "asymmetric":
+        return new / factor
+    if mode == "half_pixel":
+        return (new + half) / factor - half
+    if mode == "pytorch_half_pixel":
+        return (new + half) / factor - half if length > 1 else np.zeros(1)
+    if mode == "align_corners":
+        return new * np.float32(size - 1) / np.float32(length - 1) if length > 1 else np.zeros(length)
+    if mode == "half_pixel_symmetric":
+        adjusted = length / (scale * size)
+        return size / 2 * (1 - adjusted) + (new + half) / factor - half
+    raise call.unsupported(f"coordinate mode {mode!r}")
+
+
+def nearest(call: Call, at: Array, scale: float) -> Array:
+    """Round coordinates to whole positions."""
+    old = call.proto.op_type == "Upsample" or call.opset < 11
+    simple = "ceil" if scale < 1 else "floor"
+    mode = simple if old else call.get("nearest_mode", "round_prefer_floor")
+    return ROUNDING[mode](at).astype(np.int64)
+
+
+def interpolation(at: Array, size: int) -> Array:
+    """Return the matrix ``(size, len(at))`` of linear interpolation between neighbours."""
+    at = at.astype(np.float64).clip(0, size - 1)
+    low = np.minimum(np.floor(at).astype(np.int64), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    weights = np.zeros((size, len(at)))
+    columns = np.arange(len(at))
+    np.add.at(weights, (low, columns), 1 - (at - low))
+    np.add.at(weights, (high, columns), at - low)
+    return weights

@@ -1,0 +1,153 @@
+"""Convolutions of one to three spatial dimensions, and their transposes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from verifier.ops.op import Affine, Op, Shape
+from verifier.sets import Box
+
+CONVOLVE: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv1d,
+    2: functional.conv2d,
+    3: functional.conv3d,
+}
+SPREAD: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Affine, register=False):
+    """What both directions share; values are ``(B, N, channels, *space)``, and N is an axis of the node."""
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    groups: int = 1
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Evaluate with the given weights, ``(B * N, channels, *space)``."""
+        raise NotImplementedError
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """Evaluate."""
+        return self.stacked(x[0], self.weight, self.bias)
+
+    def linear(self, *x: Tensor) -> Tensor:
+        """Evaluate without the bias."""
+        return self.stacked(x[0], self.weight, None)
+
+    def stacked(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Evaluate with the node's leading axis and the domains in one."""
+        y = self.apply(x.flatten(0, 1), weight, bias)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
+        """Return the bias at every place."""
+        if self.bias is None:
+            return None
+        out = self.linear(self.weight.new_empty(0, *shapes[0])).shape[1:]
+        return self.bias.to(like).reshape(-1, *[1] * len(self.stride)).expand(1, *out)
+
+    def interval(self, *x: Box) -> Box:
+        """Move the centre by the weights and the radius by their absolute values."""
+        centre, radius = self.forward(x[0].centre), self.stacked(x[0].radius, self.weight.abs(), None)
+        return Box(centre - radius, centre + radius)
+
+    def terms(self, shapes: list[Shape], out: Shape) -> int:
+        """Count the larger fan, and the bias."""
+        del shapes, out
+        inner, outer = self.weight.shape[1], self.weight.shape[0] // self.groups
+        return max(inner, outer) * math.prod(self.weight.shape[2:]) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Convolution):
+    """Convolution with weight ``(out channels, in channels / groups, *kernel)`` and the same padding on both sides."""
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve."""
+        convolve = CONVOLVE[len(self.stride)]
+        return convolve(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
+        """Spread the coefficients by the transposed convolution."""
+        extra = [
+            size - ((out - 1) * stride - 2 * pad + gap * (kernel - 1) + 1)
+            for size, out, stride, pad, gap, kernel in zip(
+                shapes[0][2:],
+                rows.shape[3:],
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.weight.shape[2:],
+                strict=True,
+            )
+        ]
+        spread = SPREAD[len(self.stride)]
+        flat = rows.flatten(0, 1)
+        pulled = spread(flat, self.weight, None, self.stride, self.padding, extra, self.groups, self.dilation)
+        return (pulled.reshape(len(rows), *shapes[0]),)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield one to three dimensions, strides that leave a remainder, dilation and groups."""
+        draw = torch.Generator().manual_seed(0)
+
+        def weights(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+        yield Conv(weights(3, 2, 3, 3), weights(3), (2, 2), (1, 1), (1, 1)), [(1, 2, 6, 5)]
+        yield Conv(weights(4, 1, 2, 3), weights(4), (1, 3), (0, 2), (1, 2), groups=2), [(3, 2, 4, 7)]
+        yield Conv(weights(2, 3, 3), None, (2,), (1,), (1,)), [(2, 3, 6)]
+        yield Conv(weights(2, 1, 2, 2, 2), weights(2), (1, 2, 1), (0, 1, 0), (1, 1, 1)), [(1, 1, 3, 4, 3)]
+        yield Conv(weights(2, 1, 1, 1), None, (3, 3), (0, 0), (1, 1)), [(1, 1, 5, 6)]
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTranspose(Convolution):
+    """Transposed convolution with weight ``(in channels, out channels / groups, *kernel)``."""
+
+    output_padding: Shape = ()
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Spread."""
+        spread = SPREAD[len(self.stride)]
+        extra = self.output_padding or (0,) * len(self.stride)
+        return spread(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
+
+    def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
+        """Gather the coefficients by the convolution; output padding can make it read past the operand's end."""
+        convolve = CONVOLVE[len(self.stride)]
+        flat = rows.flatten(0, 1)
+        pulled = convolve(flat, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+        for axis, size in enumerate(shapes[0][2:], start=2):
+            pulled = pulled.narrow(axis, 0, size)
+        return (pulled.reshape(len(rows), *shapes[0]),)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield strides, output padding, dilation and groups."""
+        draw = torch.Generator().manual_seed(0)
+
+        def weights(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+        yield ConvTranspose(weights(2, 3, 3, 3), weights(3), (2, 2), (1, 1), (1, 1)), [(1, 2, 3, 4)]
+        yield (
+            ConvTranspose(weights(4, 1, 2, 3), weights(2), (3, 1), (0, 1), (1, 2), 2, (2, 0)),
+            [(2, 4, 2, 4)],
+        )
+        yield ConvTranspose(weights(2, 1, 2), None, (1,), (0,), (3,), 1, (2,)), [(1, 2, 3)]
+        yield ConvTranspose(weights(1, 2, 2, 1, 2), weights(2), (1, 1, 2), (0, 0, 1), (1, 1, 1)), [(1, 1, 2, 3, 3)]

@@ -1,0 +1,165 @@
+"""One-dimensional nonlinearities: every relaxation is a slope with its exact offset.
+
+For f on [l, u] and any slope a, the lowest line of slope a above f has the offset ``max f(x) - a x`` over the ends, the
+kinks and the one-sided limits at jumps; below f it is the min. So the free parameters of a relaxation are its slopes,
+and every choice of them is sound.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from verifier.ops.op import Op
+from verifier.sets import Box, Diagonal, Enclosure
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(Op, register=False):
+    """An elementwise function of one operand.
+
+    A parameter is a slope; ``parameters`` counts them (``alpha`` has shape ``(parameters, B, S, *node)``).
+    """
+
+    parameters: ClassVar[int]
+
+    @abstractmethod
+    def start(self, x: Box) -> Tensor:
+        """Return the slopes of least area, shape ``(parameters, B, 1, *node)``."""
+
+    @abstractmethod
+    def project(self, alpha: Tensor, x: Box) -> Tensor:
+        """Move slopes into the range that the envelope of f takes on the boxes: others are dominated."""
+
+    @abstractmethod
+    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """Return one slope and the offsets of the lowest line above and the highest line below, each ``(B, *node)``.
+
+        The order is slope, lower offset, upper offset.
+        """
+
+    @abstractmethod
+    def steepest(self, x: Box) -> Tensor:
+        """Bound the absolute slope of any line that ``relax`` may use, shape ``(B, *node)`` or broadcastable."""
+
+    def absolute_terms(self, x: Box) -> Tensor:
+        """Bound ``|slope * x| + |offset|`` over the boxes for every line that ``relax`` may use on any part of them."""
+        return self.interval(x).magnitude + 2 * self.steepest(x) * x.magnitude
+
+    def offset_terms(self, x: Box) -> Tensor:
+        """Bound ``|offset|`` over the boxes for every line that ``relax`` may use on any part of them."""
+        return self.absolute_terms(x)
+
+    @abstractmethod
+    def branch_point(self, x: Box) -> Tensor:
+        """Return where to split each element, ``(B, *node)``; NaN where a split does not help."""
+
+    def undecided(self, x: Box) -> Tensor:
+        """Tell where f is not affine on the box, so that tighter bounds help; shape ``(B, *node)``."""
+        return ~self.branch_point(x).isnan()
+
+
+@dataclass(frozen=True, eq=False)
+class Piecewise(Curve, register=False):
+    """A piecewise affine function with kinks, and perhaps jumps, at known places. Two slopes: lower and upper."""
+
+    parameters: ClassVar[int] = 2
+
+    @abstractmethod
+    def kinks(self) -> tuple[float, ...]:
+        """Return where the slope changes or the value jumps, increasing."""
+
+    def limits(self, kink: float) -> tuple[float, float] | None:
+        """Return the limits from the left and from the right at a jump; None at a plain kink."""
+        del kink
+        return None
+
+    def knots(self, x: Box) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield points of the closure of the graph over each box, among which lie all extremes of ``f(x) - a x``."""
+        yield x.lower, self.forward(x.lower)
+        yield x.upper, self.forward(x.upper)
+        for kink in self.kinks():
+            point = torch.full_like(x.lower, kink).clamp(x.lower, x.upper)
+            value = self.forward(point)
+            yield point, value
+            if (limits := self.limits(kink)) is not None:
+                for limit, reached in zip(limits, (x.lower < kink, x.upper > kink), strict=True):
+                    yield point, torch.where((point == kink) & reached, torch.full_like(value, limit), value)
+
+    def interval(self, *x: Box) -> Box:
+        """Enclose the values: they are extreme at ends, kinks and jumps."""
+        values = torch.stack([value for _, value in self.knots(x[0])])
+        return Box(values.amin(0), values.amax(0))
+
+    def offsets(self, x: Box, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and greatest ``f(x) - slope * x``, in the shape that slope and box broadcast to."""
+        gaps = torch.stack([value - slope * point for point, value in self.knots(x)])
+        return gaps.amin(0), gaps.amax(0)
+
+    def _envelope_slopes(self, x: Box) -> Tensor:
+        """Return the slopes of the lower and upper hull of the graph at the middle of the box, ``(2, B, *node)``.
+
+        A line's area against f depends only on its height there, so these are the slopes of least area.
+        """
+        middle = x.centre
+        knots = list(self.knots(x))
+        lowest = torch.full_like(middle, torch.inf)
+        highest = -lowest
+        slopes = [torch.zeros_like(middle), torch.zeros_like(middle)]
+        for left, left_value in knots:
+            for right, right_value in knots:
+                width = right - left
+                slope = (right_value - left_value) / torch.where(width > 0, width, 1)
+                height = left_value + slope * (middle - left)
+                brackets = (left <= middle) & (middle <= right) & (width > 0)
+                lower, upper = brackets & (height < lowest), brackets & (height > highest)
+                lowest, highest = torch.where(lower, height, lowest), torch.where(upper, height, highest)
+                slopes = [torch.where(lower, slope, slopes[0]), torch.where(upper, slope, slopes[1])]
+        return torch.stack(slopes)
+
+    def start(self, x: Box) -> Tensor:
+        """See ``Curve.start``."""
+        return self._envelope_slopes(x).unsqueeze(2)
+
+    def project(self, alpha: Tensor, x: Box) -> Tensor:
+        """See ``Curve.project``."""
+        limit = self.steepest(x).unsqueeze(1)
+        return alpha.clamp(-limit, limit)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``: no chord between two knots is steeper than this, nor any piece."""
+        knots = list(self.knots(x))
+        steepest = torch.zeros_like(x.lower)
+        for left, left_value in knots:
+            for right, right_value in knots:
+                width = (right - left).abs()
+                slope = (right_value - left_value).abs() / torch.where(width > 0, width, 1)
+                steepest = torch.maximum(steepest, torch.where(width > 0, slope, 0))
+        return steepest
+
+    def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
+        """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
+        (box,) = x
+        wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
+        slopes = self.start(box) if alpha is None else self.project(alpha, box)
+        return Diagonal(slopes[0], self.offsets(wide, slopes[0])[0], slopes[1], self.offsets(wide, slopes[1])[1])
+
+    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Curve.parallel``: the slope of the chord."""
+        width = x.upper - x.lower
+        slope = (self.forward(x.upper) - self.forward(x.lower)) / torch.where(width > 0, width, 1)
+        return slope, *self.offsets(x, slope)
+
+    def branch_point(self, x: Box) -> Tensor:
+        """See ``Curve.branch_point``: the inner kink nearest to the middle."""
+        middle, point = x.centre, torch.full_like(x.lower, torch.nan)
+        for kink in self.kinks():
+            inside = (x.lower < kink) & (kink < x.upper)
+            nearer = inside & ~((point - middle).abs() <= (kink - middle).abs())
+            point = torch.where(nearer, torch.full_like(point, kink), point)
+        return point

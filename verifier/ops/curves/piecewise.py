@@ -1,0 +1,129 @@
+"""The other piecewise affine curves: LeakyRelu, PRelu, Abs, Clip, Sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verifier.ops.curves.curve import Piecewise
+from verifier.ops.op import Op, Shape
+from verifier.sets import Box
+
+
+@dataclass(frozen=True, eq=False)
+class LeakyRelu(Piecewise):
+    """y = x for x >= 0, slope * x below; any slope."""
+
+    slope: float = 0.01
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return torch.where(x[0] < 0, self.slope * x[0], x[0])
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (0.0,)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        for slope in (0.1, -0.5, 2.0):
+            yield LeakyRelu(slope), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class PRelu(Piecewise):
+    """LeakyRelu with a slope for each element; ``slope`` broadcasts to the node's shape, without the domain axis."""
+
+    slope: Tensor
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return torch.where(x[0] < 0, self.slope * x[0], x[0])
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (0.0,)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield PRelu(torch.tensor([0.25, -1.0, 3.0], dtype=torch.float64)), [(1, 2, 3)]
+
+
+@dataclass(frozen=True, eq=False)
+class Abs(Piecewise):
+    """y = |x|."""
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].abs()
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (0.0,)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Abs(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip(Piecewise):
+    """y = min(max(x, low), high); an end may be infinite."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``; like ONNX, ``high`` wins where it is below ``low``."""
+        return x[0].clamp(min=self.low).clamp(max=self.high)
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return tuple(kink for kink in (self.low, self.high) if math.isfinite(kink))
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Clip(0.0, 6.0), [(1, 7)]
+        yield Clip(-1.0, 0.5), [(3, 2)]
+        yield Clip(low=1.0), [(1, 7)]
+        yield Clip(high=-1.0), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Sign(Piecewise):
+    """y = -1, 0 or 1; it jumps at 0, where the graph over a box holds the one-sided limits from inside the box too."""
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].sign()
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (0.0,)
+
+    def limits(self, kink: float) -> tuple[float, float] | None:
+        """See ``Piecewise.limits``."""
+        del kink
+        return (-1.0, 1.0)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``: twice the chord; steeper lines of the hull are not worth having."""
+        width = x.upper - x.lower
+        return torch.where(self.undecided(x), 4 / torch.where(width > 0, width, 1), 2 / width.clamp(min=1e-30))
+
+    def absolute_terms(self, x: Box) -> Tensor:
+        """See ``Curve.absolute_terms``: a box that reaches 0 is no narrower than its points are large."""
+        return torch.full_like(x.lower, 16.0)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Sign(), [(1, 7)]

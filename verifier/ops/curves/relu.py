@@ -1,0 +1,88 @@
+"""The rectifier, by its own rule: it is the commonest curve, and the only one whose relaxation must be fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from verifier.ops.curves.curve import Curve
+from verifier.ops.op import Op, Shape
+from verifier.sets import Box, Diagonal, Enclosure
+
+
+@dataclass(frozen=True, eq=False)
+class Relu(Curve):
+    """y = max(x, 0), elementwise. One parameter: the slope of the lower line, in [0, 1]; the upper line is the chord.
+
+    Source: Zhang et al., "Efficient Neural Network Robustness Certification with General Activation Functions",
+    NeurIPS 2018 (arXiv:1811.00866); optimised slopes: Xu et al., ICLR 2021 (arXiv:2011.13824).
+    """
+
+    parameters: ClassVar[int] = 1
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].clamp(min=0)
+
+    def kinks(self) -> tuple[float, ...]:
+        """Return the place of the kink."""
+        return (0.0,)
+
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``; monotone."""
+        return Box(x[0].lower.clamp(min=0), x[0].upper.clamp(min=0))
+
+    def start(self, x: Box) -> Tensor:
+        """See ``Curve.start``: 1 or 0, whichever triangle is smaller."""
+        return (x.upper > -x.lower).to(x.lower)[None, :, None]
+
+    def project(self, alpha: Tensor, x: Box) -> Tensor:
+        """See ``Curve.project``."""
+        del x
+        return alpha.clamp(0, 1)
+
+    def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
+        """See ``Op.relax``."""
+        lower, upper = x[0].lower.unsqueeze(1), x[0].upper.unsqueeze(1)
+        slope = (self.start(x[0]) if alpha is None else self.project(alpha, x[0]))[0]
+        unstable = (lower < 0) & (upper > 0)
+        active = (lower >= 0).to(lower)
+        chord = torch.where(unstable, upper / torch.where(unstable, upper - lower, 1), active)
+        return Diagonal(
+            lower_slope=torch.where(unstable, slope, active),
+            lower_offset=None,
+            upper_slope=chord,
+            upper_offset=torch.where(unstable, -chord * lower, 0),
+        )
+
+    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Curve.parallel``."""
+        unstable = (x.lower < 0) & (x.upper > 0)
+        chord = torch.where(unstable, x.upper / torch.where(unstable, x.upper - x.lower, 1), (x.lower >= 0).to(x.lower))
+        return chord, torch.zeros_like(chord), torch.where(unstable, -chord * x.lower, 0)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.ones_like(x.lower)
+
+    def offset_terms(self, x: Box) -> Tensor:
+        """See ``Curve.offset_terms``: that of the chord, which shrinks with the box."""
+        return torch.where(self.undecided(x), torch.minimum(x.upper, -x.lower), 0)
+
+    def branch_point(self, x: Box) -> Tensor:
+        """See ``Curve.branch_point``: the kink, where it lies inside."""
+        return torch.where(self.undecided(x), 0.0, torch.nan)
+
+    def undecided(self, x: Box) -> Tensor:
+        """See ``Curve.undecided``."""
+        return (x.lower < 0) & (x.upper > 0)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Relu(), [(1, 7)]
+        yield Relu(), [(2, 3)]

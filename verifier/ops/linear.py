@@ -1,0 +1,88 @@
+"""Products of the last axis with a constant matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verifier.ops.op import Affine, Homogeneous, Op, Shape
+from verifier.sets import Box
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Affine):
+    """``y = x @ weight + bias`` on the last axis; weight ``(k, n)``, bias ``(n,)`` or None."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def linear(self, *x: Tensor) -> Tensor:
+        """Apply the matrix alone."""
+        return x[0] @ self.weight
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """Evaluate; ``(B, ..., k)`` gives ``(B, ..., n)``."""
+        y = x[0] @ self.weight
+        return y if self.bias is None else y + self.bias
+
+    def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
+        """Return the bias for every row."""
+        if self.bias is None:
+            return None
+        return self.bias.to(like).expand(1, *shapes[0][:-1], -1)
+
+    def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
+        """Multiply by the transposed matrix."""
+        del shapes
+        return (rows @ self.weight.T,)
+
+    def interval(self, *x: Box) -> Box:
+        """Move the centre by the matrix and the radius by its absolute value."""
+        centre, radius = self.forward(x[0].centre), x[0].radius @ self.weight.abs()
+        return Box(centre - radius, centre + radius)
+
+    def terms(self, shapes: list[Shape], out: Shape) -> int:
+        """Count the larger side of the matrix, and the bias."""
+        del shapes, out
+        return max(self.weight.shape) + 1
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield rows, several rows, and a node whose leading axis could be taken for the domains'."""
+        draw = torch.Generator().manual_seed(0)
+        weight = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+        bias = torch.randn(3, generator=draw, dtype=torch.float64)
+        yield Linear(weight, bias), [(5,)]
+        yield Linear(weight), [(1, 5)]
+        yield Linear(weight, bias), [(3, 5)]
+        yield Linear(torch.randn(4, 4, generator=draw, dtype=torch.float64)), [(2, 4, 4)]
+
+
+@dataclass(frozen=True, eq=False)
+class MatMulConstant(Homogeneous):
+    """Matrix products of stacked matrices: ``x @ weight``, or ``weight @ x`` where ``left``; both of the same rank."""
+
+    weight: Tensor
+    left: bool = False
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """Evaluate; the axes before the last two broadcast."""
+        return self.weight @ x[0] if self.left else x[0] @ self.weight
+
+    def interval(self, *x: Box) -> Box:
+        """Move the centre by the matrices and the radius by their absolute values."""
+        centre, radius = self.forward(x[0].centre), MatMulConstant(self.weight.abs(), self.left).forward(x[0].radius)
+        return Box(centre - radius, centre + radius)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield left and right factors, with and without broadcasting."""
+        draw = torch.Generator().manual_seed(0)
+        weight = torch.randn(3, 4, 2, generator=draw, dtype=torch.float64)
+        yield MatMulConstant(weight), [(3, 5, 4)]
+        yield MatMulConstant(weight), [(1, 3, 4)]
+        yield MatMulConstant(weight, left=True), [(3, 2, 5)]
+        yield MatMulConstant(weight[:1], left=True), [(3, 2, 2)]

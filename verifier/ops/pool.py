@@ -1,0 +1,45 @@
+"""Average pooling over windows that lie inside; padding and uneven counts are other operators' work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from verifier.ops.op import Homogeneous, Op, Shape
+
+AVERAGE: dict[int, Callable[..., Tensor]] = {
+    1: functional.avg_pool1d,
+    2: functional.avg_pool2d,
+    3: functional.avg_pool3d,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Homogeneous):
+    """Mean over windows of ``(B, N, channels, *space)``, without padding."""
+
+    monotone = True
+    kernel: Shape
+    stride: Shape
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """Evaluate."""
+        average = AVERAGE[len(self.kernel)]
+        y = average(x[0].flatten(0, 1), self.kernel, self.stride)
+        return y.reshape(*x[0].shape[:2], *y.shape[1:])
+
+    def terms(self, shapes: list[Shape], out: Shape) -> int:
+        """Count a window."""
+        del shapes, out
+        return math.prod(self.kernel) + 1
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield one to three dimensions, with gaps and overlaps."""
+        yield AveragePool((2, 3), (2, 1)), [(1, 2, 4, 5)]
+        yield AveragePool((2,), (3,)), [(3, 3, 7)]
+        yield AveragePool((2, 1, 2), (1, 1, 1)), [(2, 1, 3, 2, 3)]

@@ -1,0 +1,124 @@
+"""A specification as tensors beside the network it speaks of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specs import Spec
+from verifier.bounds.backward import LinearBound
+from verifier.errors import ShapeError, UnsupportedError
+from verifier.graph.graph import Graph
+from verifier.sets import Box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cases:
+    """C ways to be unsafe, each with up to R linear conditions on (x, y), in one dtype.
+
+    Case c is unsafe at x iff x lies in box ``set_of[c]`` and ``y_rows[c] . f(x) + x_rows[c] . x <= bound[c]`` in every
+    row; the conditions are closed here (proving that excludes strict ones as well). Cases with fewer rows are padded by
+    the row 0 <= 0.
+
+    Attributes:
+        lower: distinct input boxes, ``(K, n)``.
+        upper: likewise.
+        set_of: index of each case's box, ``(C,)``.
+        y_rows: ``(C, R, m)``.
+        x_rows: ``(C, R, n)``, or None where no condition reads an input.
+        bound: ``(C, R)``.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    set_of: Tensor
+    y_rows: Tensor
+    x_rows: Tensor | None
+    bound: Tensor
+
+    @staticmethod
+    def of(spec: Spec, graph: Graph) -> Cases:
+        """Convert a specification, in float64 on the graph's device.
+
+        Raises:
+            ShapeError: the specification has other numbers of inputs or outputs than the network.
+        """
+        for what, stated, found in (
+            ("input", spec.n_inputs, graph.n_inputs),
+            ("output", spec.n_outputs, graph.n_outputs),
+        ):
+            if stated != found:
+                raise ShapeError(f"the specification has {stated} {what} variables, the network has {found}")
+        if any(case.inputs.ball is not None for case in spec.cases):
+            raise UnsupportedError("input sets other than boxes are not supported yet")
+        sets = list({id(case.inputs): case.inputs for case in spec.cases}.values())
+        place = {id(inputs): k for k, inputs in enumerate(sets)}
+        count, height = len(spec.cases), max((len(case.rows) for case in spec.cases), default=0) or 1
+        y_rows, bound = np.zeros((count, height, spec.n_outputs)), np.zeros((count, height))
+        mixed = any(case.rows.x is not None for case in spec.cases)
+        x_rows = np.zeros((count, height, spec.n_inputs)) if mixed else None
+        for k, case in enumerate(spec.cases):
+            y_rows[k, : len(case.rows)] = case.rows.y
+            bound[k, : len(case.rows)] = case.rows.bound
+            if x_rows is not None and case.rows.x is not None:
+                x_rows[k, : len(case.rows)] = case.rows.x
+
+        def tensor(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+            return torch.from_numpy(values).to(graph.device)
+
+        shape = (len(sets), spec.n_inputs)
+        return Cases(
+            tensor(np.stack([inputs.lower for inputs in sets]) if sets else np.zeros(shape)),
+            tensor(np.stack([inputs.upper for inputs in sets]) if sets else np.zeros(shape)),
+            torch.tensor([place[id(case.inputs)] for case in spec.cases], dtype=torch.long, device=graph.device),
+            tensor(y_rows),
+            None if x_rows is None else tensor(x_rows),
+            tensor(bound),
+        )
+
+    def __len__(self) -> int:
+        """Return C."""
+        return len(self.set_of)
+
+    @property
+    def boxes(self) -> Box:
+        """The distinct input boxes, ``(K, n)``."""
+        return Box(self.lower, self.upper)
+
+    def to(self, dtype: torch.dtype) -> Cases:
+        """Convert; boxes are rounded outward, rows to nearest (for search only)."""
+        box = self.boxes.to(dtype)
+        x_rows = None if self.x_rows is None else self.x_rows.to(dtype)
+        return Cases(box.lower, box.upper, self.set_of, self.y_rows.to(dtype), x_rows, self.bound.to(dtype))
+
+    def excess(self, case: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return by how much each condition is missed at points, ``(..., R)``: all <= 0 means a counterexample.
+
+        Args:
+            case: index of the case of each point, ``(...)``.
+            x: ``(..., n)``.
+            y: ``(..., m)``.
+        """
+        excess = (self.y_rows[case] @ y.unsqueeze(-1)).squeeze(-1) - self.bound[case]
+        if self.x_rows is not None:
+            excess = excess + (self.x_rows[case] @ x.unsqueeze(-1)).squeeze(-1)
+        return excess
+
+    def close(self, case: Tensor, found: LinearBound, box: Box) -> tuple[LinearBound, Tensor]:
+        """Complete bounds of the output rows of cases to bounds of ``excess``.
+
+        Returns:
+            The linear bound with input rows and right-hand sides added, and its least value over the boxes ``(B, R)``.
+        """
+        eps = torch.finfo(found.offset.dtype).eps
+        bound = self.bound[case]
+        offset, coefficients, error = found.offset - bound, found.coefficients, found.error
+        slack = eps * (2 * bound.abs() + found.offset.abs())
+        if self.x_rows is not None:
+            coefficients = coefficients + self.x_rows[case]
+            slack = slack + 4 * eps * (self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1) * box.lower.shape[1]
+        full = LinearBound(coefficients, offset, slack if error is None else error + slack)
+        return full, full.minimum(box)

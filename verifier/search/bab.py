@@ -1,0 +1,86 @@
+"""Branch and bound: the loop, which knows nothing of bounds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from verifier.result import Counterexample, Progress
+from verifier.search.domains import Domains, Frontier
+
+D = TypeVar("D", bound=Domains)
+
+
+class Strategy(Protocol[D]):
+    """A way to search: what a domain is, how it is split, and how its parts are bounded."""
+
+    batch: int
+    """How many domains one round takes; halved when memory runs out."""
+
+    def split(self, domains: D) -> D:
+        """Cut each domain into parts that cover it."""
+        ...
+
+    def bound(self, domains: D) -> tuple[D, Tensor]:
+        """Bound domains; also return a candidate counterexample for each, ``(B, n)``."""
+        ...
+
+
+class Witness(Protocol):
+    """Tests candidates."""
+
+    def __call__(self, case: Tensor, x: Tensor) -> Counterexample | None:
+        """Return a checked counterexample among points ``(B, n)`` of cases ``(B,)``, if there is one."""
+        ...
+
+
+@dataclass
+class Search(Generic[D]):
+    """A search under way: it can be run for a while, left, and run on.
+
+    Attributes:
+        strategy: how to split and bound.
+        witness: how to test candidates.
+        frontier: the open domains.
+        progress: counts, for people.
+        share: how much of the whole is closed, as if the two parts of a split were equally much work, from 0 to 1.
+    """
+
+    strategy: Strategy[D]
+    witness: Witness
+    progress: Progress
+    frontier: Frontier[D] = field(default_factory=Frontier)
+    counterexample: Counterexample | None = None
+    rounds: int = 0
+
+    def run(self, until: float, max_rounds: int | None = None, max_domains: int = 4_000_000) -> None:
+        """Search until ``time.monotonic()`` passes a time, everything is closed, or a counterexample is found.
+
+        Raises:
+            MemoryError: more domains are open than allowed, or not even one fits into memory.
+        """
+        while len(self.frontier) and self.counterexample is None and time.monotonic() < until:
+            if max_rounds is not None and self.rounds >= max_rounds:
+                return
+            if len(self.frontier) > max_domains:
+                raise MemoryError(f"more than {max_domains} open domains")
+            self.rounds += 1
+            batch = self.frontier.pop(self.strategy.batch)
+            try:
+                children, points = self.strategy.bound(self.strategy.split(batch))
+            except torch.OutOfMemoryError:
+                self.frontier.push(batch)
+                if self.strategy.batch == 1:
+                    raise MemoryError("a single domain does not fit into device memory") from None
+                self.strategy.batch //= 2
+                continue
+            still_open = ~(children.bound > 0)
+            self.counterexample = self.witness(children.case[still_open], points[still_open])
+            self.frontier.push(children.take(still_open))
+            self.progress.visited += len(children)
+            self.progress.closed += len(children) - int(still_open.sum())
+            self.progress.open, self.progress.bound = len(self.frontier), self.frontier.worst

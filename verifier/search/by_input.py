@@ -1,0 +1,135 @@
+"""Input splitting: domains are boxes of the input, bounded anew from the input on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from verifier.bounds.schedule import BOTH, Bounds, Method, bound_nodes
+from verifier.graph.graph import INPUT, Graph
+from verifier.ops.curves import Curve
+from verifier.problem import Cases
+from verifier.search.domains import Domains
+from verifier.sets import Box
+
+
+@dataclass(frozen=True, eq=False)
+class InputDomains(Domains):
+    """Boxes of the input, ``lower`` and ``upper`` of shape ``(B, n)`` in float64.
+
+    ``influence`` ``(B, n)`` says how much each coordinate moves the bound per unit of width.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    influence: Tensor
+
+
+class InputSplitting:
+    """Split the coordinate that moves the bound most; bound every part by a whole pass.
+
+    Property: sound; complete in the limit for continuous networks, up to counterexamples on the border.
+    """
+
+    def __init__(self, graph: Graph, cases: Cases, batch: int = 512, method: Method = BOTH) -> None:
+        """Search for cases in float64 and float32 twins of a network."""
+        self.exact = (graph.to(torch.float64), cases)
+        self.fast = (graph.to(torch.float32), cases.to(torch.float32))
+        self.batch, self.method = batch, method
+        self.double = False
+
+    def roots(self, case: Tensor, bound: Tensor) -> InputDomains:
+        """Make a domain of each of the listed cases."""
+        box = self.exact[1].boxes.take(self.exact[1].set_of[case])
+        return InputDomains(case, bound, box.lower, box.upper, torch.ones_like(box.lower))
+
+    def split(self, domains: InputDomains) -> InputDomains:
+        """Halve each box along one coordinate, or along several while the batch has room."""
+        while True:
+            domains = self._halve(domains)
+            if 2 * len(domains) > self.batch:
+                return domains
+
+    def _halve(self, domains: InputDomains) -> InputDomains:
+        width = domains.upper - domains.lower
+        score = width * domains.influence
+        axis = torch.where(score.amax(1) > 0, score.argmax(1), width.argmax(1)).unsqueeze(1)
+        low, high = domains.lower.gather(1, axis), domains.upper.gather(1, axis)
+        middle = low + (high - low) / 2
+        left = replace(domains, upper=domains.upper.scatter(1, axis, middle))
+        right = replace(domains, lower=domains.lower.scatter(1, axis, middle))
+        return InputDomains.cat([left, right])
+
+    def bound(self, domains: InputDomains) -> tuple[InputDomains, Tensor]:
+        """Bound in float32, and again in float64 where only the rounding margin is in the way."""
+        if self.double:
+            return self._bound(domains, *self.exact)[:2]
+        bounded, points, unsure = self._bound(domains, *self.fast)
+        if unsure.any():
+            again, better, _ = self._bound(domains.take(unsure), *self.exact)
+            points[unsure] = better
+            place = unsure.nonzero().flatten()
+            order = torch.cat([(~unsure).nonzero().flatten(), place]).argsort()
+            bounded = InputDomains.cat([bounded.take(~unsure), again]).take(order)
+            self.double = int(unsure.sum()) > len(domains) // 4
+        return bounded, points
+
+    @staticmethod
+    def _bound(domains: InputDomains, graph: Graph, cases: Cases) -> tuple[InputDomains, Tensor, Tensor]:
+        """Bound; return also candidates, and where the margin for rounding alone keeps a domain open."""
+        box = Box(domains.lower, domains.upper).to(graph.dtype)
+        bounds: Bounds = bound_nodes(graph, box, BOTH)
+        record: dict[str, Tensor] = {}
+        full, least = cases.close(domains.case, bounds.rows(cases.y_rows[domains.case], record=record), box)
+        assert full.error is not None
+        best, row = least.max(1)
+        pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
+        influence = gap_by_coordinate(bounds, record, row)
+        points = full.minimiser(box).gather(1, pick).squeeze(1)
+        unsure = ~(best > 0) & ((least + full.error).amax(1) > 0)
+        bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))
+        return bounded, points.double(), unsure
+
+
+def gap_by_coordinate(bounds: Bounds, record: dict[str, Tensor], row: Tensor) -> Tensor:
+    """Share the gaps of all relaxations, as one row of each domain sees them, among the coordinates that cause them.
+
+    The gap at a neuron is split in proportion to how much each coordinate moves its operand (by the forward form).
+
+    Args:
+        bounds: with forward forms.
+        record: coefficients at the nonlinear nodes, ``(B, S, *node)``.
+        row: which row counts, ``(B,)``.
+
+    Returns:
+        Shape ``(B, n)``, per unit of width.
+    """
+    box = bounds.boxes[INPUT]
+    width = box.upper - box.lower
+    varying = (box.lower < box.upper).any(0).nonzero().flatten()
+    blame = torch.zeros_like(width)
+    for name, rows in record.items():
+        node = bounds.graph.nodes[name]
+        if isinstance(node.op, Curve):
+            operand = node.parents[0]
+            _, low, high = node.op.parallel(bounds.boxes[operand])
+            seen = rows[torch.arange(len(rows)), row].abs().flatten(1) * (high - low).flatten(1)
+            slopes = bounds.forms[operand].slopes.flatten(2).abs()
+            part = seen / (slopes.sum(1) + bounds.forms[operand].error.flatten(1)).clamp(min=1e-30)
+            blame[:, varying] += (slopes @ part.unsqueeze(-1)).squeeze(-1)
+    return torch.where(width > 0, blame / torch.where(width > 0, width, 1), 0)
+
+
+def varying(cases: Cases) -> int:
+    """Count the coordinates that vary in some input box."""
+    return int((cases.lower < cases.upper).any(0).sum()) if len(cases) else 0
+
+
+def volume_share(domains: InputDomains, cases: Cases) -> float:
+    """Return the share of all boxes' volume that domains take up, a measure of the work that is left."""
+    whole = (cases.upper - cases.lower)[cases.set_of[domains.case]]
+    ratio = torch.where(whole > 0, (domains.upper - domains.lower) / torch.where(whole > 0, whole, 1), 1)
+    return float(ratio.prod(1).sum()) / max(1, len(cases)) if len(domains) else math.nan

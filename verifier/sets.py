@@ -1,0 +1,147 @@
+"""Boxes of tensors, and linear enclosures of operators over them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """An axis-aligned box for each domain: ``lower <= value <= upper``, both of shape ``(B, *node)``."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def centre(self) -> Tensor:
+        """Midpoint, shape ``(B, *node)``."""
+        return (self.lower + self.upper) / 2
+
+    @property
+    def radius(self) -> Tensor:
+        """Half the width, shape ``(B, *node)``; with ``centre`` it may miss the ends by a rounding error."""
+        return (self.upper - self.lower) / 2
+
+    @property
+    def magnitude(self) -> Tensor:
+        """Largest absolute value in the box, elementwise, shape ``(B, *node)``."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
+
+    def intersect(self, other: Box) -> Box:
+        """Elementwise intersection; an end that is NaN in one box is taken from the other.
+
+        Ends that cross are left crossed, for the caller to judge.
+        """
+        return Box(torch.fmax(self.lower, other.lower), torch.fmin(self.upper, other.upper))
+
+    def take(self, index: Tensor) -> Box:
+        """Select domains by an index or a mask over B."""
+        return Box(self.lower[index], self.upper[index])
+
+    def expand(self, domains: int) -> Box:
+        """Repeat a box of one domain (B = 1) for a number of domains, without copying."""
+        return Box(
+            self.lower.expand(domains, *self.lower.shape[1:]),
+            self.upper.expand(domains, *self.upper.shape[1:]),
+        )
+
+    def to(self, dtype: torch.dtype) -> Box:
+        """Convert; narrowing rounds outward, so that the new box holds the old one."""
+        if dtype == self.lower.dtype:
+            return self
+        lower, upper = self.lower.to(dtype), self.upper.to(dtype)
+        infinity = torch.tensor(math.inf, dtype=dtype, device=lower.device)
+        return Box(
+            torch.where(lower.to(self.lower.dtype) > self.lower, torch.nextafter(lower, -infinity), lower),
+            torch.where(upper.to(self.upper.dtype) < self.upper, torch.nextafter(upper, infinity), upper),
+        )
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw points, half of the coordinates at an end of the box, shape ``(count, B, *node)``."""
+        shape = (count, *self.lower.shape)
+        options = {"generator": generator, "dtype": self.lower.dtype, "device": self.lower.device}
+        weight = (3 * torch.rand(shape, **options) - 1).clamp(0, 1)  # type: ignore[arg-type]
+        return torch.lerp(self.lower.expand(shape), self.upper.expand(shape), weight).clamp(self.lower, self.upper)
+
+
+class Enclosure(Protocol):
+    """An operator enclosed between two affine functions of its operands, on given boxes."""
+
+    def pullback(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Bound linear functions of the operator's output from below by linear functions of its operands.
+
+        Args:
+            rows: coefficients at the output, shape ``(B, S, *out)``.
+
+        Returns:
+            Coefficients at each operand, shape ``(B, S, *operand)``, and an offset ``(B, S)``, such that on the boxes
+            ``(rows * y).sum() >= sum_k (coefficients_k * x_k).sum() + offset``.
+        """
+        ...
+
+    def take(self, index: Tensor) -> Enclosure:
+        """Select domains by an index over B."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Diagonal:
+    """Enclosure of an elementwise operator: two lines for each element.
+
+    All four have shape ``(B, S, *node)`` or ``(B, 1, *node)``:
+    ``lower_slope * x + lower_offset <= f(x) <= upper_slope * x + upper_offset``.
+    An offset that is None is zero everywhere.
+    """
+
+    lower_slope: Tensor
+    lower_offset: Tensor | None
+    upper_slope: Tensor
+    upper_offset: Tensor | None
+
+    def pullback(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """See ``Enclosure.pullback``: positive coefficients take the lower line, negative ones the upper line."""
+        positive, negative = rows.clamp(min=0), rows.clamp(max=0)
+        pulled = torch.addcmul(positive * self.lower_slope, negative, self.upper_slope)
+        offset = rows.new_zeros(rows.shape[:2])
+        for part, line in ((positive, self.lower_offset), (negative, self.upper_offset)):
+            if line is not None:
+                offset = offset + dot(part, line)
+        return (pulled,), offset
+
+    def take(self, index: Tensor) -> Diagonal:
+        """See ``Enclosure.take``."""
+        lines = (self.lower_slope, self.lower_offset, self.upper_slope, self.upper_offset)
+        return Diagonal(*(None if line is None else line[index] for line in lines))  # type: ignore[arg-type]
+
+
+BLOCK = 64
+"""Length of the pieces in which ``dot`` sums, so that few roundings pile up on any term."""
+
+
+def dot(rows: Tensor, values: Tensor) -> Tensor:
+    """Sum of products over the node's axes: ``(B, S, *node)`` with ``(B or 1, S or 1, *node)`` gives ``(B, S)``.
+
+    No term takes part in more than ``summands(size of the node)`` additions.
+    """
+    domains, count = rows.shape[:2]
+    flat, other = rows.reshape(domains, count, -1), values.reshape(*values.shape[:2], -1)
+    length = flat.shape[2]
+    if length > 4 * BLOCK and length % BLOCK == 0:
+        flat, other = flat.unflatten(2, (-1, BLOCK)), other.unflatten(2, (-1, BLOCK))
+        if other.shape[1] == 1:
+            pieces = torch.matmul(flat.transpose(1, 2), other.squeeze(1).unsqueeze(-1))  # (B, N / BLOCK, S, 1)
+            return pieces.sum(1).squeeze(-1)
+        return (flat * other).sum(-1).sum(-1)
+    if other.shape[1] == 1:
+        return torch.matmul(flat, other.transpose(1, 2)).squeeze(-1)
+    return (flat * other).sum(-1)
+
+
+def summands(length: int) -> int:
+    """Bound the additions that a term of ``dot`` takes part in, for a node of the given size."""
+    return BLOCK + length // BLOCK if length > 4 * BLOCK and length % BLOCK == 0 else length
