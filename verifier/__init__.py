@@ -1,0 +1,45 @@
+"""Sound and complete verification of neural networks.
+
+``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs. Importing this
+package is cheap: what a name needs is imported when the name is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verifier.api import output_bounds
+    from verifier.config import Config
+    from verifier.graph.onnx_import import load
+    from verifier.pipeline import verify
+    from verifier.result import Reason, Result, Verdict
+
+__all__ = ["Config", "Reason", "Result", "Verdict", "__version__", "load", "output_bounds", "verify"]
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "verifier.config",
+    "Reason": "verifier.result",
+    "Result": "verifier.result",
+    "Verdict": "verifier.result",
+    "load": "verifier.graph.onnx_import",
+    "output_bounds": "verifier.api",
+    "verify": "verifier.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -17,3 +17,7 @@ class UnsupportedError(ModelError):
 
 class ShapeError(VerifierError):
     """Two parts of a problem do not fit together, for instance a specification and a network."""
+
+
+class UsageError(VerifierError):
+    """The command was called in a way that has no meaning, or asked to write where nothing can be written."""

@@ -122,3 +122,29 @@ class Cases:
             slack = slack + 4 * eps * (self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1) * box.lower.shape[1]
         full = LinearBound(coefficients, offset, slack if error is None else error + slack)
         return full, full.minimum(box)
+
+    def close_combined(
+        self, case: Tensor, weights: Tensor, found: LinearBound, box: Box
+    ) -> tuple[LinearBound, Tensor]:
+        """Complete bounds of one non-negative combination of each case's output rows, as ``close`` does.
+
+        If a combination with weights >= 0 is above 0 everywhere, no point satisfies all conditions.
+
+        Args:
+            case: ``(B,)``.
+            weights: ``(B, R)``, not negative.
+            found: bounds of the combined output rows, S = 1.
+            box: input boxes ``(B, n)``.
+        """
+        eps = torch.finfo(found.offset.dtype).eps
+        count = self.bound.shape[1] + 2
+        bound = (weights * self.bound[case]).sum(1, keepdim=True)
+        offset, coefficients, error = found.offset - bound, found.coefficients, found.error
+        slack = eps * (count * (weights * self.bound[case].abs()).sum(1, keepdim=True) + found.offset.detach().abs())
+        if self.x_rows is not None:
+            mixed = weights.unsqueeze(1) @ self.x_rows[case]
+            coefficients = coefficients + mixed
+            sizes = (weights.unsqueeze(1) @ self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1)
+            slack = slack + eps * (box.lower.shape[1] + count) * sizes
+        full = LinearBound(coefficients, offset, None if error is None else error + slack)
+        return full, full.minimum(box)

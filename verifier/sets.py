@@ -64,8 +64,8 @@ class Box:
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw points, half of the coordinates at an end of the box, shape ``(count, B, *node)``."""
         shape = (count, *self.lower.shape)
-        options = {"generator": generator, "dtype": self.lower.dtype, "device": self.lower.device}
-        weight = (3 * torch.rand(shape, **options) - 1).clamp(0, 1)  # type: ignore[arg-type]
+        draws = torch.rand(shape, generator=generator, dtype=self.lower.dtype, device=self.lower.device)
+        weight = (3 * draws - 1).clamp(0, 1)
         return torch.lerp(self.lower.expand(shape), self.upper.expand(shape), weight).clamp(self.lower, self.upper)
 
 
@@ -134,11 +134,12 @@ def dot(rows: Tensor, values: Tensor) -> Tensor:
     if length > 4 * BLOCK and length % BLOCK == 0:
         flat, other = flat.unflatten(2, (-1, BLOCK)), other.unflatten(2, (-1, BLOCK))
         if other.shape[1] == 1:
-            pieces = torch.matmul(flat.transpose(1, 2), other.squeeze(1).unsqueeze(-1))  # (B, N / BLOCK, S, 1)
+            pieces: Tensor = torch.matmul(flat.transpose(1, 2), other.squeeze(1).unsqueeze(-1))  # (B, N / BLOCK, S, 1)
             return pieces.sum(1).squeeze(-1)
         return (flat * other).sum(-1).sum(-1)
     if other.shape[1] == 1:
-        return torch.matmul(flat, other.transpose(1, 2)).squeeze(-1)
+        product: Tensor = torch.matmul(flat, other.transpose(1, 2))
+        return product.squeeze(-1)
     return (flat * other).sum(-1)
 
 

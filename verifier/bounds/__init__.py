@@ -1,0 +1,1 @@
+"""Bounds of every node of a network over boxes of its input."""

@@ -30,6 +30,12 @@ class LinearBound:
         least = dot(positive, box.lower.unsqueeze(1)) + dot(negative, box.upper.unsqueeze(1)) + self.offset
         return least if self.error is None else least - self.error
 
+    def reshape(self, domains: int, rows: int) -> LinearBound:
+        """Regroup B * S rows, domain by domain."""
+        shape = (domains, rows)
+        error = None if self.error is None else self.error.reshape(shape)
+        return LinearBound(self.coefficients.reshape(*shape, -1), self.offset.reshape(shape), error)
+
     def minimiser(self, box: Box) -> Tensor:
         """Return where the least value is attained, shape ``(B, S, n)``."""
         return torch.where(self.coefficients > 0, box.lower.unsqueeze(1), box.upper.unsqueeze(1))

@@ -1,65 +1,175 @@
-"""Optimised bounds: slopes (alpha), multipliers (beta) and row combinations by gradient ascent, keeping the best."""
+"""Optimised slopes (alpha-CROWN): gradient ascent on the bounds of output rows, through all intermediate bounds."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from verifier.bounds.backward import LinearBound, Multiplier, backward
-from verifier.bounds.schedule import Bounds, operands, undecided, unit_rows
+from verifier.bounds.backward import backward
+from verifier.bounds.schedule import Bounds, Slopes, relax_all, undecided, unit_rows
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Curve
-from verifier.ops.op import Affine
-from verifier.sets import Box, Enclosure
+from verifier.sets import Box
+
+PARAMETERS = 1 << 23
+"""Slopes kept at most, over all rows; beyond it the rows of a node share theirs."""
+
+ACTIVATIONS = 1 << 28
+"""Elements that one iteration may keep for its gradient: 1 GiB in float32."""
 
 
 @dataclass(slots=True)
 class Adam:
-    """Gradient ascent with moments (Kingma and Ba, 2015), each tensor with its own rate."""
+    """Gradient ascent with moments (Kingma and Ba, ICLR 2015), each tensor at its own rate, decaying."""
 
     parameters: list[Tensor]
     rates: list[float]
     decay: float = 0.98
     steps: int = 0
-    first: list[Tensor] | None = None
-    second: list[Tensor] | None = None
+    first: list[Tensor] = field(default_factory=list)
+    second: list[Tensor] = field(default_factory=list)
 
     @torch.no_grad()
-    def step(self, gradients: list[Tensor | None]) -> None:
+    def step(self, gradients: tuple[Tensor | None, ...]) -> None:
         """Move every parameter up its gradient."""
-        if self.first is None or self.second is None:
+        if not self.first:
             self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
             self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.steps += 1
         scale = math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps) * self.decay ** (self.steps - 1)
-        for parameter, rate, gradient, first, second in zip(
-            self.parameters, self.rates, gradients, self.first, self.second, strict=True
-        ):
+        moments = zip(self.parameters, self.rates, gradients, self.first, self.second, strict=True)
+        for parameter, rate, gradient, first, second in moments:
             if gradient is not None:
                 first.lerp_(gradient, 0.1)
                 second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
                 parameter.addcdiv_(first, second.sqrt().add_(1e-12), value=rate * scale)
 
 
-def relax_all(
-    graph: Graph, boxes: dict[str, Box], alpha: dict[str, Tensor], exact: dict[str, Enclosure], start: str = OUTPUT
-) -> dict[str, Enclosure]:
-    """Enclose the nonlinear nodes above ``start`` with the given slopes; affine ones are taken from ``exact``."""
-    enclosures: dict[str, Enclosure] = {}
+def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str]:
+    """Names of the curves above a node that are not affine on their boxes."""
+    names = []
     for name in graph.ancestors(start):
         node = graph.nodes[name]
-        if isinstance(node.op, Affine):
-            enclosures[name] = exact[name]
-        elif node.op is not None:
-            enclosures[name] = node.op.relax(*(boxes[parent] for parent in node.parents), alpha=alpha.get(name))
-    return enclosures
+        if isinstance(node.op, Curve) and node.op.undecided(boxes[node.parents[0]]).any():
+            names.append(name)
+    return names
 
 
-def nonlinear(graph: Graph, start: str) -> list[str]:
-    """Names of the curves above a node."""
-    return [name for name in graph.ancestors(start) if isinstance(graph.nodes[name].op, Curve)]
+def start_slopes(graph: Graph, names: list[str], boxes: Mapping[str, Box], rows: int) -> dict[str, Tensor]:
+    """Return the slopes of least area for each of a number of rows, as leaves for optimisation."""
+    alpha = {}
+    for name in names:
+        node = graph.nodes[name]
+        assert isinstance(node.op, Curve)
+        start = node.op.start(boxes[node.parents[0]])
+        alpha[name] = start.expand(-1, -1, rows, *([-1] * (start.dim() - 3))).clone().requires_grad_()
+    return alpha
+
+
+class JointAscent:
+    """Alpha-CROWN over a network at one input box: the slopes of every row, intermediate rows included.
+
+    Heuristic by itself (it runs without rounding margins): ``slopes`` are to be used by a certified pass.
+    Source: Xu et al., ICLR 2021 (arXiv:2011.13824), with intermediate bounds optimised for the final objective.
+    """
+
+    def __init__(self, bounds: Bounds, rows: Tensor) -> None:
+        """Start from bounds with B = 1 and output rows ``(1, S, m)``."""
+        graph = bounds.graph
+        self.graph, self.bounds, self.rows = graph, bounds, rows
+        self.boxes = dict(bounds.boxes)
+        self.elements = self._starts()
+        self.shared: set[str] = set()
+        self.alpha: dict[str, dict[str, Tensor]] = {}
+        total = 0
+        for start in [*self.elements, OUTPUT]:
+            names = curves_above(graph, start, bounds.boxes)
+            count = rows.shape[1] if start == OUTPUT else 2 * len(self.elements[start])
+            size = count * sum(math.prod(graph.nodes[name].shape) for name in names)
+            if start != OUTPUT and total + size > PARAMETERS:
+                self.shared.add(start)
+                count = 1
+            else:
+                total += size
+            self.alpha[start] = start_slopes(graph, names, bounds.boxes, count)
+        parameters = [value for values in self.alpha.values() for value in values.values()]
+        self.adam = Adam(parameters, [0.1] * len(parameters))
+        self.best = rows.new_full(rows.shape[1:2], -torch.inf)
+        self.best_alpha = {name: value.detach().clone() for name, value in self.alpha[OUTPUT].items()}
+
+    def _starts(self) -> dict[str, Tensor]:
+        """Choose the intermediate nodes to optimise: all that fit into memory, cheapest first."""
+        costs = {}
+        for name, node in self.graph.nodes.items():
+            box = self.bounds.boxes[name]
+            mask = undecided(self.graph, node, box)
+            above = curves_above(self.graph, name, self.bounds.boxes)
+            if mask is not None and mask.any() and above:
+                elements = mask.flatten().nonzero().flatten()
+                path = sum(math.prod(self.graph.nodes[other].shape) for other in self.graph.ancestors(name))
+                costs[name] = (6 * len(elements) * path, elements)
+        room, chosen = ACTIVATIONS, set()
+        for name, (cost, _) in sorted(costs.items(), key=lambda item: item[1][0]):
+            if cost < room:
+                room -= cost
+                chosen.add(name)
+        return {name: costs[name][1] for name in self.graph.nodes if name in chosen}
+
+    def evaluate(self) -> Tensor:
+        """Bound everything with the present slopes; return the output rows' bounds ``(S,)``, differentiable."""
+        boxes = dict(self.boxes)
+        for start, elements in self.elements.items():
+            node = self.graph.nodes[start]
+            enclosures = relax_all(self.graph, boxes, self.alpha[start], self.bounds.enclosures, start)
+            lower, upper = self.boxes[start].lower.flatten(1), self.boxes[start].upper.flatten(1)
+            found = backward(self.graph, start, unit_rows(node, elements, lower).unsqueeze(0), enclosures)
+            least, negated = found.minimum(boxes[INPUT]).chunk(2, dim=1)
+            lower = lower.index_copy(1, elements, torch.fmax(lower[:, elements], least))
+            upper = upper.index_copy(1, elements, torch.fmin(upper[:, elements], -negated))
+            shape = self.boxes[start].lower.shape
+            boxes[start] = Box(lower.view(shape), upper.view(shape))
+            self.boxes[start] = Box(boxes[start].lower.detach(), boxes[start].upper.detach())
+        enclosures = relax_all(self.graph, boxes, self.alpha[OUTPUT], self.bounds.enclosures)
+        return backward(self.graph, OUTPUT, self.rows, enclosures).minimum(boxes[INPUT])[0]
+
+    def run(self, threshold: Tensor, iterations: int, until: float) -> None:
+        """Ascend until every row exceeds its threshold ``(S,)``, or nothing improves any more.
+
+        Rows that have reached their thresholds leave the objective.
+        """
+        stalled = 0
+        for _ in range(iterations):
+            least = self.evaluate()
+            value = least.detach()
+            gain = float(torch.where(value > self.best, value - self.best, 0)[self.best < threshold].sum())
+            better = value > self.best
+            self.best = torch.where(better, value, self.best)
+            for name, kept in self.best_alpha.items():
+                kept[:, :, better] = self.alpha[OUTPUT][name].detach()[:, :, better]
+            stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(min=0).sum()) else 0
+            missing = ~(self.best > threshold)
+            if not missing.any() or stalled >= 5 or time.monotonic() > until:
+                return
+            gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
+            self.adam.step(gradients)
+            self._project()
+
+    @torch.no_grad()
+    def _project(self) -> None:
+        for values in self.alpha.values():
+            for name, value in values.items():
+                node = self.graph.nodes[name]
+                assert isinstance(node.op, Curve)
+                value.copy_(node.op.project(value, self.boxes[node.parents[0]]))
+
+    def slopes(self) -> dict[str, Slopes]:
+        """Return the slopes of the intermediate rows, for a certified pass."""
+        return {
+            start: Slopes(elements, {name: value.detach() for name, value in self.alpha[start].items()})
+            for start, elements in self.elements.items()
+        }

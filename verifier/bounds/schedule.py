@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +40,7 @@ class Bounds:
     """Everything known of a network over boxes of its input, one per domain.
 
     ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has the
-    forward linear forms, where they were computed.
+    forward linear forms, where they were computed. After ``until`` no more rows are bounded.
     """
 
     graph: Graph
@@ -47,9 +48,12 @@ class Bounds:
     enclosures: dict[str, Enclosure] = field(default_factory=dict)
     scales: dict[str, Tensor] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
+    until: float = math.inf
 
     def rows(self, rows: Tensor, start: str = OUTPUT, record: dict[str, Tensor] | None = None) -> LinearBound:
         """Bound rows ``(B, S, *start)`` of a node from below, rounding included; see ``backward``."""
+        if time.monotonic() > self.until:
+            raise TimeoutError
         return backward(self.graph, start, rows, self.enclosures, scales=self.scales, record=record)
 
     def take(self, index: Tensor) -> Bounds:
@@ -59,10 +63,30 @@ class Bounds:
             {INPUT: self.boxes[INPUT].take(index)},
             {name: enclosure.take(index) for name, enclosure in self.enclosures.items()},
             {name: scale[index] for name, scale in self.scales.items()},
+            until=self.until,
         )
 
 
-def bound_nodes(graph: Graph, input_box: Box, method: Method, known: Mapping[str, Box] | None = None) -> Bounds:
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """Slopes found by optimisation, for the rows of one node.
+
+    ``elements`` (K,) are the node's elements that they bound, lower ends first and upper ends after them; ``alpha`` has
+    by nonlinear node parameters ``(P, 1, 2 K, *node)``, or ``(P, 1, 1, *node)`` where all rows share them.
+    """
+
+    elements: Tensor
+    alpha: dict[str, Tensor]
+
+
+def bound_nodes(
+    graph: Graph,
+    input_box: Box,
+    method: Method,
+    known: Mapping[str, Box] | None = None,
+    slopes: Mapping[str, Slopes] | None = None,
+    until: float = math.inf,
+) -> Bounds:
     """Bound every node over boxes of the input.
 
     Args:
@@ -70,10 +94,15 @@ def bound_nodes(graph: Graph, input_box: Box, method: Method, known: Mapping[str
         input_box: shape ``(B, n)``, in the graph's dtype.
         method: what to use besides intervals. Forward bounds carry a column for each coordinate that varies.
         known: boxes ``(B or 1, *node)`` that are known to hold already, to intersect with.
+        slopes: by node, for backward bounds with B = 1: other slopes than those of least area.
+        until: value of ``time.monotonic()`` at which to give up.
+
+    Raises:
+        TimeoutError: time ran out.
 
     Property: sound in floating point; not complete.
     """
-    bounds = Bounds(graph)
+    bounds = Bounds(graph, until=until)
     bounds.boxes[INPUT] = input_box
     bounds.scales[INPUT] = input_scale(graph, input_box)
     varying = (input_box.lower < input_box.upper).any(0).nonzero().flatten()
@@ -98,7 +127,10 @@ def bound_nodes(graph: Graph, input_box: Box, method: Method, known: Mapping[str
             box = box.intersect(known[node.name])
         bounds.enclosures[node.name] = _enclose(graph, node, operands)
         if method.backward and not exact:
-            box = refine(bounds, node, box)
+            if slopes is not None and node.name in slopes:
+                box = refine_with(bounds, node, box, slopes[node.name])
+            else:
+                box = refine(bounds, node, box)
         bounds.boxes[node.name] = box
     return bounds
 
@@ -144,6 +176,45 @@ def refine(bounds: Bounds, node: Node, box: Box) -> Box:
             lower[domain, element] = torch.fmax(lower[domain, element], least)
             upper[domain, element] = torch.fmin(upper[domain, element], -negated)
     return Box(lower.view_as(box.lower), upper.view_as(box.upper))
+
+
+def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
+    """Tighten the elements of a node (B = 1) that slopes were optimised for."""
+    graph, count = bounds.graph, len(slopes.elements)
+    lower, upper = box.lower.flatten(1).clone(), box.upper.flatten(1).clone()
+    for part in chunks(graph, node, torch.arange(count, device=lower.device), 1):
+        pick = torch.cat([part, count + part])
+        alpha = {
+            name: (value if value.shape[2] == 1 else value[:, :, pick]).to(graph.dtype)
+            for name, value in slopes.alpha.items()
+        }
+        enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name)
+        elements = slopes.elements[part]
+        rows = unit_rows(node, elements, lower).unsqueeze(0)
+        local = Bounds(graph, {}, enclosures, bounds.scales, until=bounds.until)
+        found = local.rows(rows, node.name)
+        least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+        lower[:, elements] = torch.fmax(lower[:, elements], least)
+        upper[:, elements] = torch.fmin(upper[:, elements], -negated)
+    return Box(lower.view_as(box.lower), upper.view_as(box.upper))
+
+
+def relax_all(
+    graph: Graph,
+    boxes: Mapping[str, Box],
+    alpha: Mapping[str, Tensor],
+    enclosures: Mapping[str, Enclosure],
+    start: str = OUTPUT,
+) -> dict[str, Enclosure]:
+    """Enclose the nonlinear nodes above ``start`` anew on boxes, with slopes where given; affine ones are kept."""
+    fresh: dict[str, Enclosure] = {}
+    for name in graph.ancestors(start):
+        node = graph.nodes[name]
+        if isinstance(node.op, Affine):
+            fresh[name] = enclosures[name]
+        elif node.op is not None:
+            fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents), alpha=alpha.get(name))
+    return fresh
 
 
 def unit_rows(node: Node, elements: Tensor, like: Tensor) -> Tensor:

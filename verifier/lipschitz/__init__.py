@@ -1,0 +1,1 @@
+"""Lipschitz constants, local and global."""

@@ -1,0 +1,1 @@
+"""Branch and bound: splits what bounds leave undecided."""

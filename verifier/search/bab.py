@@ -15,7 +15,7 @@ from verifier.search.domains import Domains, Frontier
 D = TypeVar("D", bound=Domains)
 
 
-class Strategy(Protocol[D]):
+class Strategy(Protocol[D]):  # type: ignore[misc]
     """A way to search: what a domain is, how it is split, and how its parts are bounded."""
 
     batch: int
@@ -47,7 +47,6 @@ class Search(Generic[D]):
         witness: how to test candidates.
         frontier: the open domains.
         progress: counts, for people.
-        share: how much of the whole is closed, as if the two parts of a split were equally much work, from 0 to 1.
     """
 
     strategy: Strategy[D]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,10 +43,16 @@ class InputSplitting:
     def roots(self, case: Tensor, bound: Tensor) -> InputDomains:
         """Make a domain of each of the listed cases."""
         box = self.exact[1].boxes.take(self.exact[1].set_of[case])
-        return InputDomains(case, bound, box.lower, box.upper, torch.ones_like(box.lower))
+        weight = torch.full_like(bound, 1 / max(1, len(self.exact[1])))
+        return InputDomains(case, bound, weight, box.lower, box.upper, torch.ones_like(box.lower))
 
     def split(self, domains: InputDomains) -> InputDomains:
-        """Halve each box along one coordinate, or along several while the batch has room."""
+        """Halve each box along one coordinate, or along several while the batch has room.
+
+        A box that was never bounded is left whole, to learn first what moves its bound.
+        """
+        if domains.bound.isneginf().all():
+            return domains
         while True:
             domains = self._halve(domains)
             if 2 * len(domains) > self.batch:
@@ -57,6 +62,7 @@ class InputSplitting:
         width = domains.upper - domains.lower
         score = width * domains.influence
         axis = torch.where(score.amax(1) > 0, score.argmax(1), width.argmax(1)).unsqueeze(1)
+        domains = replace(domains, weight=domains.weight / 2)
         low, high = domains.lower.gather(1, axis), domains.upper.gather(1, axis)
         middle = low + (high - low) / 2
         left = replace(domains, upper=domains.upper.scatter(1, axis, middle))
@@ -77,17 +83,19 @@ class InputSplitting:
             self.double = int(unsure.sum()) > len(domains) // 4
         return bounded, points
 
-    @staticmethod
-    def _bound(domains: InputDomains, graph: Graph, cases: Cases) -> tuple[InputDomains, Tensor, Tensor]:
+    def _bound(self, domains: InputDomains, graph: Graph, cases: Cases) -> tuple[InputDomains, Tensor, Tensor]:
         """Bound; return also candidates, and where the margin for rounding alone keeps a domain open."""
         box = Box(domains.lower, domains.upper).to(graph.dtype)
-        bounds: Bounds = bound_nodes(graph, box, BOTH)
+        bounds = bound_nodes(graph, box, self.method)
         record: dict[str, Tensor] = {}
         full, least = cases.close(domains.case, bounds.rows(cases.y_rows[domains.case], record=record), box)
         assert full.error is not None
         best, row = least.max(1)
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
-        influence = gap_by_coordinate(bounds, record, row)
+        if self.method.forward:
+            influence = gap_by_coordinate(bounds, record, row)
+        else:
+            influence = full.coefficients.gather(1, pick).squeeze(1).abs()
         points = full.minimiser(box).gather(1, pick).squeeze(1)
         unsure = ~(best > 0) & ((least + full.error).amax(1) > 0)
         bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))
@@ -126,10 +134,3 @@ def gap_by_coordinate(bounds: Bounds, record: dict[str, Tensor], row: Tensor) ->
 def varying(cases: Cases) -> int:
     """Count the coordinates that vary in some input box."""
     return int((cases.lower < cases.upper).any(0).sum()) if len(cases) else 0
-
-
-def volume_share(domains: InputDomains, cases: Cases) -> float:
-    """Return the share of all boxes' volume that domains take up, a measure of the work that is left."""
-    whole = (cases.upper - cases.lower)[cases.set_of[domains.case]]
-    ratio = torch.where(whole > 0, (domains.upper - domains.lower) / torch.where(whole > 0, whole, 1), 1)
-    return float(ratio.prod(1).sum()) / max(1, len(cases)) if len(domains) else math.nan

@@ -18,10 +18,12 @@ class Domains:
     Attributes:
         case: which case of the specification each is a part of, ``(B,)``.
         bound: a lower bound of the largest excess over the domain, ``(B,)``; the domain is closed once it is above 0.
+        weight: its share of the whole problem, halved by every split, ``(B,)``: a measure of progress only.
     """
 
     case: Tensor
     bound: Tensor
+    weight: Tensor
 
     def __len__(self) -> int:
         """Return B."""
@@ -74,6 +76,11 @@ class Frontier(Generic[D]):
         return len(self._live)
 
     @property
+    def weight(self) -> float:
+        """The open domains' share of the whole problem."""
+        return float(self._pool.weight[self._live].sum()) if self._pool is not None else 0.0
+
+    @property
     def worst(self) -> float | None:
         """The least bound of an open domain."""
         return float(self._bound[self._live].min()) if len(self) else None
@@ -91,6 +98,17 @@ class Frontier(Generic[D]):
             self._live = self._live[keep]
         self._free = torch.cat([self._free, chosen])
         return self._pool.take(chosen.to(self._pool.case.device))
+
+    def cases(self) -> Tensor:
+        """Return the cases that have an open domain."""
+        return torch.empty(0, dtype=torch.long) if self._pool is None else self._pool.case[self._live].unique()
+
+    def drop(self, case: Tensor) -> None:
+        """Forget the open domains of cases that were decided elsewhere."""
+        if self._pool is not None and len(case):
+            gone = torch.isin(self._pool.case[self._live], case)
+            self._free = torch.cat([self._free, self._live[gone]])
+            self._live = self._live[~gone]
 
     def push(self, domains: D) -> None:
         """Add domains."""

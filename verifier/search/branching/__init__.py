@@ -1,0 +1,1 @@
+"""Branching rules, one a file: where to split a domain."""

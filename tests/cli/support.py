@@ -1,0 +1,58 @@
+"""Small inputs for the command, and a stand-in for the pipeline."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from verifier.config import Config
+from verifier.result import Progress, Result, Verdict
+
+HAS_PIPELINE = importlib.util.find_spec("verifier.pipeline") is not None
+
+SPEC = """(declare-const X_0 Real)
+(declare-const X_1 Real)
+(declare-const Y_0 Real)
+(assert (>= X_0 0.0))
+(assert (<= X_0 1.0))
+(assert (>= X_1 0.0))
+(assert (<= X_1 1.0))
+(assert (>= Y_0 100.0))
+"""
+
+
+def network() -> onnx.ModelProto:
+    """relu(x_0 + 2 x_1), between 0 and 3 on the unit square."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["h"], name="product"), helper.make_node("Relu", ["h"], ["y"])],
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 2))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 1))],
+        [numpy_helper.from_array(np.array([[1], [2]], dtype=np.float32), "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def stand_in(model: Any, spec: Any, config: Config, progress: Progress, watch: Any) -> Result:
+    """Stands in for the pipeline: reads the model and compares sizes as the real one does, then claims unsat."""
+    from verifier.graph.onnx_import import load
+    from verifier.problem import Cases
+
+    Cases.of(spec, load(model))
+    return Result(Verdict.UNSAT, None, 0.0, progress)
+
+
+class Answer:
+    """What a run of the command left."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+Command = Callable[..., Answer]
+Install = Callable[[Callable[..., Result]], None]

@@ -1,0 +1,127 @@
+"""Bounds of a network's outputs over the input boxes of a property."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import specs
+from specs import InputSet, Spec
+from verifier.bounds.schedule import BOTH, CHUNK, CROWN, FORWARD, INTERVAL, Method, bound_nodes, chunks, unit_rows
+from verifier.errors import ShapeError, UnsupportedError, UsageError
+from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.graph.onnx_import import load
+from verifier.sets import Box
+
+if TYPE_CHECKING:
+    import onnx
+
+FORWARD_INPUTS = 64
+"""Varying inputs up to which CROWN takes forward bounds as well: they cost a column for each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputBounds:
+    """What the outputs can be on one box: ``lower[j] <= f(x)[j] <= upper[j]`` for every x in ``box``.
+
+    Both ends have shape ``(m,)``.
+    """
+
+    box: InputSet
+    lower: npt.NDArray[np.float64]
+    upper: npt.NDArray[np.float64]
+
+
+def output_bounds(
+    model: Graph | str | Path | onnx.ModelProto, region: Spec | InputSet | str | Path, method: str = "crown"
+) -> list[OutputBounds]:
+    """Bound every output over each distinct input box of a property.
+
+    Args:
+        model: a network in float64, or what to read it from.
+        region: a property, its file, or one box.
+        method: ``interval``, ``forward``, ``crown`` or ``alpha``, from cheap to tight. Each is intersected with
+            intervals; ``crown`` also with forward bounds where few inputs vary.
+
+    Returns:
+        One entry for each box, in the order of the property's cases.
+
+    Raises:
+        UsageError: there is no such method.
+        ModelError, SpecError, ShapeError: the model or the property cannot be read, or they do not fit together.
+        UnsupportedError: an input set is not a box.
+
+    Property: sound in floating point; not complete.
+    """
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
+    property_ = specs.load(region) if isinstance(region, (str, Path)) else region
+    graph = model if isinstance(model, Graph) else load(model)
+    sets = distinct_boxes(property_, graph)
+    widest = max(math.prod(node.shape) for node in graph.nodes.values())
+    together = max(1, CHUNK // (2 * graph.n_outputs * widest))
+    found: list[OutputBounds] = []
+    with torch.no_grad():
+        for start in range(0, len(sets), together):
+            group = sets[start : start + together]
+            lower = torch.from_numpy(np.stack([part.lower for part in group])).to(graph.device, graph.dtype)
+            upper = torch.from_numpy(np.stack([part.upper for part in group])).to(graph.device, graph.dtype)
+            outputs = METHODS[method](graph, Box(lower, upper))
+            ends = zip(group, outputs.lower.cpu().numpy(), outputs.upper.cpu().numpy(), strict=True)
+            found += [OutputBounds(*entry) for entry in ends]
+    return found
+
+
+def distinct_boxes(region: Spec | InputSet, graph: Graph) -> list[InputSet]:
+    """Return the input boxes of a property, each once."""
+    if isinstance(region, Spec):
+        sets = list({id(case.inputs): case.inputs for case in region.cases}.values())
+        sizes = [("input", region.n_inputs, graph.n_inputs), ("output", region.n_outputs, graph.n_outputs)]
+    else:
+        sets, sizes = [region], [("input", region.lower.size, graph.n_inputs)]
+    for what, stated, there in sizes:
+        if stated != there:
+            raise ShapeError(f"the specification has {stated} {what} variables, the network has {there}")
+    if any(part.ball is not None for part in sets):
+        raise UnsupportedError("input sets other than boxes are not supported yet")
+    return sets
+
+
+def _by_nodes(method: Method) -> Callable[[Graph, Box], Box]:
+    """Bound forward only: the last node's box is the answer."""
+    return lambda graph, box: bound_nodes(graph, box, method).boxes[OUTPUT]
+
+
+def _crown(graph: Graph, box: Box) -> Box:
+    """Bound the unit rows of the output, and their negatives, backward."""
+    few = int((box.lower < box.upper).any(0).sum()) <= FORWARD_INPUTS
+    bounds = bound_nodes(graph, box, BOTH if few else CROWN)
+    output, domains = graph.nodes[OUTPUT], len(box.lower)
+    least, most = [], []
+    for part in chunks(graph, output, torch.arange(graph.n_outputs, device=graph.device), domains):
+        rows = unit_rows(output, part, box.lower).unsqueeze(0).expand(domains, -1, -1)
+        lower, negated = bounds.rows(rows).minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+        least.append(lower)
+        most.append(-negated)
+    return Box(torch.cat(least, 1), torch.cat(most, 1)).intersect(bounds.boxes[OUTPUT])
+
+
+def _alpha(graph: Graph, box: Box) -> Box:
+    """Optimise the slopes for each output."""
+    raise UnsupportedError("the method alpha is not available yet; choose interval, forward or crown")  # TODO wire
+
+
+METHODS: dict[str, Callable[[Graph, Box], Box]] = {
+    "interval": _by_nodes(INTERVAL),
+    "forward": _by_nodes(FORWARD),
+    "crown": _crown,
+    "alpha": _alpha,
+}
+"""How to bound the outputs over boxes ``(B, n)``, by name."""

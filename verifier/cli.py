@@ -1,0 +1,221 @@
+"""The command ``verifier``: options, files, signals and exit codes. The only module that prints.
+
+Start-up is part of every answer, so modules that take long to import are imported where they are needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from verifier import report
+from verifier.errors import VerifierError
+from verifier.interrupts import Interrupts
+from verifier.options import read
+
+if TYPE_CHECKING:
+    from verifier.result import Progress, Result
+
+STARTED = time.monotonic()
+"""When the process began, nearly."""
+
+DEFECT, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 128 + signal.SIGINT, 141
+"""Exit codes besides 0; a process that is told to end (SIGTERM) leaves with 143 likewise."""
+
+LEAST_TIMEOUT = 1e-3
+"""Seconds that a run gets where start-up used up the time limit."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: its arguments; without them those of the process are taken, and the process ends here.
+
+    Returns:
+        The exit code.
+    """
+    if argv is None:
+        gc.disable()  # until the imports are done, see collect_again
+        leave(run(sys.argv[1:], STARTED))
+    return run(argv, time.monotonic())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: taking the interpreter apart takes half a second once torch is loaded."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def collect_again() -> None:
+    """Switch the garbage collector on again, if ``main`` switched it off; what was imported it never looks at."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def run(argv: Sequence[str], started: float) -> int:
+    """Read the arguments, run what they say, and turn errors into one line and an exit code."""
+    try:
+        options = read(argv)
+        return COMMANDS[options.command](options, started)
+    except SystemExit as done:  # argparse, after --help and its like
+        return int(done.code or 0)
+    except KeyboardInterrupt:
+        return complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001  the last resort: one line rather than a traceback
+        if "--debug" in argv or os.environ.get("VERIFIER_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exc()
+        from specs import SpecError
+
+        if isinstance(error, (VerifierError, SpecError)):
+            return complain(str(error), BAD_INPUT)
+        hint = "a defect of the verifier; VERIFIER_DEBUG=1 shows where"
+        return complain(f"{type(error).__name__}: {error} ({hint})", DEFECT)
+
+
+def complain(message: str, code: int) -> int:
+    """Print an error in one line and return the exit code."""
+    print("error:", " ".join(message.splitlines()), file=sys.stderr, flush=True)
+    return code
+
+
+def verify_command(options: argparse.Namespace, started: float) -> int:
+    """Decide a property; the verdict goes to stdout, all else to stderr."""
+    model, spec, config = options.model, options.spec, options.config
+    with Interrupts() as interrupts:
+        report.check_outputs((options.json, options.counterexample), (model, spec))
+        report.check_inputs((spec, model))
+        result = decide(options, started, interrupts)
+        interrupts.ignore()
+        spent = time.monotonic() - started
+        print(report.answer(result, standard=options.network is not None), end="", flush=True)
+        print(report.summary(result, spent), file=sys.stderr, flush=True)
+        if options.counterexample is not None:
+            report.write(options.counterexample, report.answer(result))
+        if options.json is not None:
+            report.write(options.json, report.to_json(report.record(result, spent, config, model, spec)))
+    return interrupts.code if report.word(result) == "unknown" else 0
+
+
+def decide(options: argparse.Namespace, started: float, interrupts: Interrupts) -> Result:
+    """Run the verifier; whatever ends it early is a result, too."""
+    with suppress(KeyboardInterrupt), interrupts.held():  # it comes again
+        from verifier.result import Progress, Reason, Result, Verdict
+
+    progress = Progress()
+    try:
+        return start(options, started, progress, interrupts)
+    except KeyboardInterrupt:
+        reason = Reason.INTERRUPTED
+    except MemoryError:
+        reason = Reason.MEMORY
+    except VerifierError as error:
+        raise located(error, options.model, options.spec) from error
+    except Exception:
+        if not interrupts.code:
+            raise
+        reason = Reason.INTERRUPTED  # what an interrupt cuts short may fail in its own way
+    return Result(Verdict.UNKNOWN, reason, time.monotonic() - started, progress)
+
+
+def start(options: argparse.Namespace, started: float, progress: Progress, interrupts: Interrupts) -> Result:
+    """Read the property, which is quick to fail, then import the rest and verify in the time that is left."""
+    with interrupts.held():
+        from dataclasses import replace
+
+        import specs
+    spec, config = specs.load(options.spec), options.config
+    with interrupts.held():
+        from verifier.pipeline import verify
+    collect_again()
+    progress.phases["start"] = time.monotonic() - started
+    if config.timeout is not None:
+        config = replace(config, timeout=max(config.timeout - progress.phases["start"], LEAST_TIMEOUT))
+    with watching(started) as watch:
+        return verify(options.model, spec, config, progress, watch)
+
+
+@contextmanager
+def watching(started: float) -> Iterator[Callable[[Progress], None] | None]:
+    """Show a line on the terminal that keeps up with the search, if stderr is one."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with Live(
+        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as live:
+
+        def show(progress: Progress) -> None:
+            live.update(Text(f"{time.monotonic() - started:.0f} s: {report.domains(progress)}"), refresh=True)
+
+        yield show
+
+
+def bounds_command(options: argparse.Namespace, started: float) -> int:
+    """Print bounds of the outputs."""
+    report.check_outputs((options.json,), (options.model, options.spec))
+    report.check_inputs((options.spec, options.model))
+    import specs
+
+    loaded = specs.load(options.spec)
+    from verifier.api import output_bounds
+
+    collect_again()
+    before = time.monotonic()
+    try:
+        found = output_bounds(options.model, loaded, options.method)
+    except VerifierError as error:
+        raise located(error, options.model, options.spec) from error
+    spent = time.monotonic() - before
+    for k, part in enumerate(found):
+        print(f"box {k + 1} of {len(found)}", report.table(part), sep="\n")
+    print(f"{spent:.3f} seconds, {options.method}", flush=True)
+    if options.json is not None:
+        text = report.to_json(report.bounds_record(found, options.method, spent, options.model, options.spec))
+        report.write(options.json, text)
+    return 0
+
+
+def inspect_command(options: argparse.Namespace, started: float) -> int:
+    """Print what a network consists of."""
+    report.check_inputs((options.model,))
+    from verifier.describe import describe
+
+    collect_again()
+    for text in describe(options.model):
+        print(text, flush=True)
+    return 0
+
+
+def located(error: VerifierError, model: Path, spec: Path) -> VerifierError:
+    """Name the files in an error that names neither."""
+    if str(model) in str(error) or str(spec) in str(error):
+        return error
+    return type(error)(f"{model}, {spec}: {error}")
+
+
+COMMANDS = {"verify": verify_command, "bounds": bounds_command, "inspect": inspect_command}
+
+
+if __name__ == "__main__":
+    main()

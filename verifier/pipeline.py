@@ -1,0 +1,227 @@
+"""The whole way from a model and a property to an answer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import specs
+from specs import Spec
+from verifier.attack import Checker, Corners, Lp, Objective, Pgd
+from verifier.config import Config
+from verifier.graph.graph import Graph
+from verifier.graph.onnx_import import load
+from verifier.problem import Cases
+from verifier.result import Counterexample, Progress, Reason, Result, Verdict
+from verifier.search.by_input import InputSplitting, varying
+from verifier.search.portfolio import InputArm, NeuronArm, take_turns
+from verifier.search.root import Root
+
+if TYPE_CHECKING:
+    import onnx
+
+LOW_DIMENSION = 12
+"""Varying inputs up to which input splitting is tried first; up to ``FEW_INPUTS`` it takes its turns."""
+
+FEW_INPUTS = 50
+SMALL = 1 << 16
+"""Work of one evaluation, in multiplications, up to which one thread is faster than several."""
+
+
+def verify(
+    model: str | Path | onnx.ModelProto,
+    spec: Spec | str | Path,
+    config: Config = Config(),  # noqa: B008  (immutable)
+    progress: Progress | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Decide whether a network has a property.
+
+    Args:
+        model: path of an ONNX file, gzipped or not, or a model in memory.
+        spec: the property, or the path of a VNNLIB file.
+        config: options.
+        progress: filled while the run goes on.
+        watch: called with the progress a few times a second.
+
+    Returns:
+        ``unsat`` if no point of the input set violates the property, ``sat`` with a counterexample that was replayed on
+        the model, else ``unknown`` with a reason. Timeouts, lack of memory and Ctrl-C are reasons, not exceptions.
+
+    Raises:
+        VerifierError, SpecError: the model or the property cannot be read, or they do not fit together.
+
+    Property: sound in floating point; complete in the limit for ReLU networks, up to rounding.
+    """
+    begun = time.monotonic()
+    progress = Progress() if progress is None else progress
+    deadline = math.inf if config.timeout is None else begun + config.timeout
+    try:
+        run = Run.prepare(model, spec, config, progress, deadline, watch)
+        witness, still = run.solve()
+        verdict = Verdict.SAT if witness is not None else Verdict.UNKNOWN if len(still) else Verdict.UNSAT
+        reason = None
+        if verdict is Verdict.UNKNOWN:
+            reason = Reason.TIMEOUT if time.monotonic() >= deadline else Reason.GAVE_UP
+        return Result(verdict, reason, time.monotonic() - begun, progress, witness)
+    except TimeoutError:
+        reason, detail = Reason.TIMEOUT, ""
+    except KeyboardInterrupt:
+        reason, detail = Reason.INTERRUPTED, ""
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        reason, detail = Reason.MEMORY, str(error).splitlines()[0] if str(error) else ""
+    return Result(Verdict.UNKNOWN, reason, time.monotonic() - begun, progress, None, detail)
+
+
+@dataclass
+class Run:
+    """One problem on its way: what the steps share."""
+
+    graph: Graph
+    cases: Cases
+    config: Config
+    progress: Progress
+    deadline: float
+    fast: Objective
+    checker: Checker
+    generator: torch.Generator
+
+    @staticmethod
+    def prepare(
+        model: Any, spec: Spec | str | Path, config: Config, progress: Progress, deadline: float,  # noqa: ANN401
+        watch: Callable[[Progress], None] | None,
+    ) -> Run:
+        """Read everything, and set the machine up."""
+        with timed(progress, "read"):
+            property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
+            graph = load(model, device=device_of(config))
+            cases = Cases.of(property_, graph)
+            fast = Objective(graph.to(torch.float32), cases.to(torch.float32))
+        choose_threads(config, graph)
+        generator = torch.Generator(graph.device).manual_seed(config.seed)
+        checker = Checker(graph, cases, property_, model, fast)
+        return Run(graph, cases, config, progress, deadline, fast, Watched(checker, progress, watch), generator)
+
+    def solve(self) -> tuple[Counterexample | None, Tensor]:
+        """Attack, bound, search. Return a counterexample, and the cases that are still open."""
+        case = torch.arange(len(self.cases), device=self.graph.device)
+        if not len(case):
+            return None, case
+        if self.config.attack and (found := self.attack(case, 0.02, 0.3)) is not None:
+            return found, case
+        inputs = varying(self.cases)
+        if inputs <= FEW_INPUTS:
+            with timed(self.progress, "bound"), torch.no_grad():
+                case, found = self.first_look(case)
+            if found is not None or not len(case):
+                return found, case
+        if self.config.attack and inputs > LOW_DIMENSION and (found := self.attack(case, 0.05, 2.0)) is not None:
+            return found, case
+        arms: list[Any] = []
+        if inputs <= FEW_INPUTS:
+            arms.append(InputArm(self.graph, self.cases, case, self.checker, self.progress))
+        neurons = NeuronArm(
+            self.graph, self.cases, case, self.checker, self.progress, self.deadline, self.on_root
+        )
+        arms.insert(1 if inputs <= LOW_DIMENSION else 0, neurons)
+        with timed(self.progress, "search"):
+            return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
+
+    def first_look(self, case: Tensor) -> tuple[Tensor, Counterexample | None]:
+        """Bound every case on its whole box, in batches; return the open ones."""
+        splitting, still = InputSplitting(self.graph, self.cases), []
+        for part in case.split(splitting.batch):
+            if time.monotonic() > self.deadline:
+                raise TimeoutError
+            domains = splitting.roots(part, torch.full_like(part, -math.inf, dtype=torch.float64))
+            bounded, points = splitting.bound(domains)
+            kept = ~(bounded.bound > 0)
+            still.append(part[kept])
+            self.progress.visited += len(part)
+            self.progress.closed += int((~kept).sum())
+            if (found := self.checker(part[kept], points[kept])) is not None:
+                return case, found
+        return torch.cat(still), None
+
+    def attack(self, case: Tensor, share: float, least: float) -> Counterexample | None:
+        """Look for a counterexample for a part of the time that is left, or a few tenths of a second."""
+        left = self.deadline - time.monotonic()
+        budget = least if math.isinf(left) else min(max(least, share * left), left)
+        until = time.monotonic() + budget
+        with timed(self.progress, "attack"):
+            if varying(self.cases) <= LOW_DIMENSION:
+                found = Corners().run(self.fast, case, self.checker, until, self.generator)
+                if found is not None:
+                    return found
+            return Pgd().run(self.fast, case, self.checker, until, self.generator)
+
+    def on_root(self, root: Root, case: Tensor) -> Counterexample | None:
+        """Try the candidates of a linear program on a root's bounds."""
+        attack, problem = Lp(), Objective(self.graph, self.cases)
+        boxes = root.exact.boxes
+        if not self.config.attack or not len(case) or self.graph.device.type != "cpu":
+            return None
+        if not attack.accepts(problem, boxes):
+            return None
+        left = self.deadline - time.monotonic()
+        with timed(self.progress, "lp"):
+            return attack.run(problem, boxes, case, self.checker, time.monotonic() + min(2.0, 0.05 * left))
+
+    def between(self, case: Tensor) -> Counterexample | None:
+        """Attack again between two turns of the search."""
+        return self.attack(case, 0.03, 0.2) if self.config.attack else None
+
+
+@dataclass
+class Watched:
+    """A witness that also reports progress, a few times a second at most."""
+
+    checker: Checker
+    progress: Progress
+    watch: Callable[[Progress], None] | None
+    last: float = 0.0
+
+    def __call__(self, case: Tensor, x: Tensor) -> Counterexample | None:
+        """Check candidates."""
+        now = time.monotonic()
+        if self.watch is not None and now - self.last > 0.2:
+            self.last = now
+            self.watch(self.progress)
+        return self.checker(case, x)
+
+
+@contextmanager
+def timed(progress: Progress, phase: str) -> Iterator[None]:
+    """Add the seconds of a block to a phase."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        progress.phases[phase] = progress.phases.get(phase, 0.0) + time.monotonic() - begun
+
+
+def device_of(config: Config) -> torch.device:
+    """Choose the device; TF32 is switched off, since its rounding is not that of float32."""
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    return torch.device(name)
+
+
+def choose_threads(config: Config, graph: Graph) -> None:
+    """Set the CPU threads: one for small networks, where handing work over costs more than it saves."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    elif sum(math.prod(node.shape) for node in graph.nodes.values()) < 2000:
+        torch.set_num_threads(1)
