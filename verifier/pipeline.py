@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,17 @@ from torch import Tensor
 import specs
 from specs import Spec
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
+from verifier.attack.witness import coarsest
 from verifier.config import Config
+from verifier.errors import UsageError
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress, Reason, Result, Verdict
+from verifier.search.bab import Witness
 from verifier.search.by_input import InputSplitting, varying
-from verifier.search.portfolio import InputArm, NeuronArm, take_turns
-from verifier.search.root import Root
+from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
+from verifier.search.root import Root, Roots
 
 if TYPE_CHECKING:
     import onnx
@@ -32,8 +36,7 @@ LOW_DIMENSION = 12
 """Varying inputs up to which input splitting is tried first; up to ``FEW_INPUTS`` it takes its turns."""
 
 FEW_INPUTS = 50
-SMALL = 1 << 16
-"""Work of one evaluation, in multiplications, up to which one thread is faster than several."""
+FEW_BOXES = 8
 
 
 def verify(
@@ -91,12 +94,12 @@ class Run:
     progress: Progress
     deadline: float
     fast: Objective
-    checker: Checker
+    checker: Witness
     generator: torch.Generator
 
     @staticmethod
     def prepare(
-        model: Any, spec: Spec | str | Path, config: Config, progress: Progress, deadline: float,  # noqa: ANN401
+        model: Any, spec: Spec | str | Path, config: Config, progress: Progress, deadline: float,
         watch: Callable[[Progress], None] | None,
     ) -> Run:
         """Read everything, and set the machine up."""
@@ -104,7 +107,9 @@ class Run:
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
             graph = load(model, device=device_of(config))
             cases = Cases.of(property_, graph)
-            fast = Objective(graph.to(torch.float32), cases.to(torch.float32))
+            dtype = coarsest(graph)
+            dtype = torch.float64 if dtype == torch.float64 else torch.float32
+            fast = Objective(graph.to(dtype), cases.to(dtype))
         choose_threads(config, graph)
         generator = torch.Generator(graph.device).manual_seed(config.seed)
         checker = Checker(graph, cases, property_, model, fast)
@@ -117,32 +122,44 @@ class Run:
             return None, case
         if self.config.attack and (found := self.attack(case, 0.02, 0.3)) is not None:
             return found, case
+        roots = Roots(self.graph, self.cases, self.deadline)
+        with timed(self.progress, "bound"), torch.no_grad():
+            case, found = self.first_look(case, roots)
+        if found is not None or not len(case):
+            return found, case
         inputs = varying(self.cases)
-        if inputs <= FEW_INPUTS:
-            with timed(self.progress, "bound"), torch.no_grad():
-                case, found = self.first_look(case)
-            if found is not None or not len(case):
-                return found, case
         if self.config.attack and inputs > LOW_DIMENSION and (found := self.attack(case, 0.05, 2.0)) is not None:
             return found, case
-        arms: list[Any] = []
+        arms: list[Arm] = [NeuronArm(roots, case, self.checker, self.progress, self.on_root)]
         if inputs <= FEW_INPUTS:
-            arms.append(InputArm(self.graph, self.cases, case, self.checker, self.progress))
-        neurons = NeuronArm(
-            self.graph, self.cases, case, self.checker, self.progress, self.deadline, self.on_root
-        )
-        arms.insert(1 if inputs <= LOW_DIMENSION else 0, neurons)
+            arm = InputArm(self.by_input, case, self.checker, self.progress)
+            arms = [arm, *arms] if inputs <= LOW_DIMENSION else [*arms, arm]
         with timed(self.progress, "search"):
             return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
 
-    def first_look(self, case: Tensor) -> tuple[Tensor, Counterexample | None]:
-        """Bound every case on its whole box, in batches; return the open ones."""
-        splitting, still = InputSplitting(self.graph, self.cases), []
-        for part in case.split(splitting.batch):
+    @cached_property
+    def by_input(self) -> InputSplitting:
+        """Input splitting; in float64 alone for a model whose inputs are."""
+        return InputSplitting(self.graph, self.cases, double=self.fast.graph.dtype == torch.float64)
+
+    def first_look(self, case: Tensor, roots: Roots) -> tuple[Tensor, Counterexample | None]:
+        """Bound every case on its whole box; return the open ones, and a counterexample if one turns up.
+
+        Few boxes with many inputs or many cases are bounded backward, one by one; otherwise the way input splitting
+        does it is cheaper, in batches.
+        """
+        boxes = len(self.cases.lower)
+        if boxes <= FEW_BOXES and (varying(self.cases) > LOW_DIMENSION or len(self.cases) > 4 * boxes):
+            which = self.cases.set_of[case]
+            parts = [case[which == k] for k in which.unique().tolist()]
+            least = [roots.least(roots.of(int(self.cases.set_of[part[0]])), part).amax(1) for part in parts]
+            return torch.cat([part[~(bound > 0)] for part, bound in zip(parts, least, strict=True)]), None
+        still = []
+        for part in case.split(self.by_input.batch):
             if time.monotonic() > self.deadline:
                 raise TimeoutError
-            domains = splitting.roots(part, torch.full_like(part, -math.inf, dtype=torch.float64))
-            bounded, points = splitting.bound(domains)
+            domains = self.by_input.roots(part, torch.full_like(part, -math.inf, dtype=torch.float64))
+            bounded, points = self.by_input.bound(domains)
             kept = ~(bounded.bound > 0)
             still.append(part[kept])
             self.progress.visited += len(part)
@@ -214,6 +231,8 @@ def device_of(config: Config) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("there is no CUDA device that this installation of torch can use; choose --device cpu")
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)

@@ -136,7 +136,8 @@ def dot(rows: Tensor, values: Tensor) -> Tensor:
         if other.shape[1] == 1:
             pieces: Tensor = torch.matmul(flat.transpose(1, 2), other.squeeze(1).unsqueeze(-1))  # (B, N / BLOCK, S, 1)
             return pieces.sum(1).squeeze(-1)
-        return (flat * other).sum(-1).sum(-1)
+        terms: Tensor = flat * other
+        return terms.sum(-1).sum(-1)
     if other.shape[1] == 1:
         product: Tensor = torch.matmul(flat, other.transpose(1, 2))
         return product.squeeze(-1)

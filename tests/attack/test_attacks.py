@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_the_deadline_stops_a_long_attack() -> None:
 
 
 def test_the_same_seed_gives_the_same_point() -> None:
-    first, second = (run(Pgd(), setting_near_minimum(1, 0.01)) for _ in range(2))
+    first, second = (run(Pgd(), setting_near_minimum(1, 0.01), seconds) for seconds in (5, math.inf))
     assert isinstance(first, Counterexample)
     assert isinstance(second, Counterexample)
     assert first.x.tolist() == second.x.tolist()
@@ -162,7 +163,7 @@ def test_diving_reaches_what_sampling_reaches_on_these_networks(seed: int) -> No
     boxes = bound_nodes(setting.graph, setting.cases.boxes, CROWN).boxes
     lp = Lp()
     assert lp.accepts(setting.exact, boxes)
-    found = lp.run(setting.exact, boxes, setting.which, setting.checker, time.monotonic() + 5)
+    found = lp.run(setting.exact, boxes, setting.which, setting.checker, math.inf)
     assert isinstance(found, Counterexample)
 
 

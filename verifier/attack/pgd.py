@@ -14,7 +14,9 @@ from verifier.search.bab import Witness
 from verifier.sets import Box
 
 SHARE = 0.25
-"""Part of the remaining time that one batch should take at most, by what the last ones took."""
+"""Part of the time that ordering the cases may take."""
+FIRST = 16
+"""Descents in the first batch; each later one has four times as many, up to what fits into memory and time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,13 @@ class Pgd:
         seconds *= 4  # the gradient costs about three passes more
         given = 0 if starts is None else len(starts)
         place, trial = queue(rank, given + self.restarts)
-        done, size = 0, 1
+        done, planned = 0, FIRST
         while done < len(place):
             left = until - time.monotonic()
             if left <= 0:
                 return None
-            affordable = SHARE * left / (seconds * self.steps)
-            size = max(1, min(int(affordable), 16 * size if done else 64, problem.batch))
+            # Only where time runs out does the clock decide what is tried: otherwise a seed gives the same points.
+            size = max(1, int(min(left / (seconds * self.steps), planned, problem.batch)))
             take = slice(done, done + size)
             begun = time.monotonic()
             x = first_points(problem, which[place[take]], trial[take] - given, generator)
@@ -77,7 +79,7 @@ class Pgd:
             found, steps = self._descend(descent, uphill, checker, until)
             if found is not None:
                 return found
-            done += size
+            done, planned = done + size, 4 * planned
             seconds = (time.monotonic() - begun) / (size * max(1, steps))
         return None
 

@@ -142,8 +142,9 @@ class JointAscent:
 
         Rows that have reached their thresholds leave the objective.
         """
-        stalled = 0
+        stalled, seconds = 0, 0.0
         for _ in range(iterations):
+            begun = time.monotonic()
             least = self.evaluate()
             value = least.detach()
             gain = float(torch.where(value > self.best, value - self.best, 0)[self.best < threshold].sum())
@@ -153,11 +154,12 @@ class JointAscent:
                 kept[:, :, better] = self.alpha[OUTPUT][name].detach()[:, :, better]
             stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(min=0).sum()) else 0
             missing = ~(self.best > threshold)
-            if not missing.any() or stalled >= 5 or time.monotonic() > until:
+            if not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
                 return
             gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
             self.adam.step(gradients)
             self._project()
+            seconds = time.monotonic() - begun
 
     @torch.no_grad()
     def _project(self) -> None:

@@ -25,10 +25,15 @@ CHUNK = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """Which bounds to combine; intervals are always among them."""
+    """Which bounds to combine; intervals are always among them.
+
+    Backward bounds are left out at nodes with more than ``most`` undecided elements for each domain: there, narrower
+    domains are worth more.
+    """
 
     forward: bool = False
     backward: bool = False
+    most: float = math.inf
 
 
 INTERVAL, FORWARD, CROWN = Method(), Method(forward=True), Method(backward=True)
@@ -130,7 +135,7 @@ def bound_nodes(
             if slopes is not None and node.name in slopes:
                 box = refine_with(bounds, node, box, slopes[node.name])
             else:
-                box = refine(bounds, node, box)
+                box = refine(bounds, node, box, method.most)
         bounds.boxes[node.name] = box
     return bounds
 
@@ -152,10 +157,10 @@ def undecided(graph: Graph, node: Node, box: Box) -> Tensor | None:
     return torch.stack(masks).any(0) if masks else None
 
 
-def refine(bounds: Bounds, node: Node, box: Box) -> Box:
-    """Tighten a node's undecided elements by backward bounds."""
+def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
+    """Tighten a node's undecided elements by backward bounds, if they are at most so many for each domain."""
     mask = undecided(bounds.graph, node, box)
-    if mask is None or not mask.any():
+    if mask is None or not 0 < int(mask.sum()) <= most * len(mask):
         return box
     flat = mask.flatten(1)
     domains = len(flat)

@@ -87,10 +87,10 @@ class Affine(Op, register=False):
 
     def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
         """Pull coefficients ``(N, *out)`` back through the linear part to every operand, ``(N, *operand)``."""
-        zeros = tuple(rows.new_zeros(len(rows), *shape) for shape in shapes)
-        pull = torch.func.vjp(self.forward, *zeros)[1]
-        pulled: tuple[Tensor, ...] = pull(rows)
-        return pulled
+        # torch.func.vjp would do, but its first call imports a compiler, which takes most of a second.
+        with torch.enable_grad():
+            zeros = tuple(rows.new_zeros(len(rows), *shape).requires_grad_() for shape in shapes)
+            return torch.autograd.grad(self.forward(*zeros), zeros, rows, create_graph=rows.requires_grad)
 
     def interval(self, *x: Box) -> Box:
         """Enclose the values over boxes."""

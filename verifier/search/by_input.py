@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from verifier.bounds.schedule import BOTH, Bounds, Method, bound_nodes
+from verifier.bounds.schedule import Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.search.domains import Domains
 from verifier.sets import Box
+
+UNDECIDED = 100
+"""Undecided neurons of a layer, for each domain, up to which they are bounded backward."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +36,12 @@ class InputSplitting:
     Property: sound; complete in the limit for continuous networks, up to counterexamples on the border.
     """
 
-    def __init__(self, graph: Graph, cases: Cases, batch: int = 512, method: Method = BOTH) -> None:
-        """Search for cases in float64 and float32 twins of a network."""
+    def __init__(self, graph: Graph, cases: Cases, batch: int = 512, *, double: bool = False) -> None:
+        """Search for cases (float64), in a float32 twin of the network as well unless ``double``."""
         self.exact = (graph.to(torch.float64), cases)
         self.fast = (graph.to(torch.float32), cases.to(torch.float32))
-        self.batch, self.method = batch, method
-        self.double = False
+        self.batch, self.double = batch, double
+        self.method = Method(forward=True, backward=True, most=UNDECIDED)
 
     def roots(self, case: Tensor, bound: Tensor) -> InputDomains:
         """Make a domain of each of the listed cases."""
@@ -92,10 +95,7 @@ class InputSplitting:
         assert full.error is not None
         best, row = least.max(1)
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
-        if self.method.forward:
-            influence = gap_by_coordinate(bounds, record, row)
-        else:
-            influence = full.coefficients.gather(1, pick).squeeze(1).abs()
+        influence = gap_by_coordinate(bounds, record, row)
         points = full.minimiser(box).gather(1, pick).squeeze(1)
         unsure = ~(best > 0) & ((least + full.error).amax(1) > 0)
         bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -53,8 +55,17 @@ class NeuronSplitting:
 
     rates = (0.1, 0.05, 0.98)
 
-    def __init__(self, root: Root, cases: Cases, batch: int = 128, iterations: int = 40, candidates: int = 3) -> None:
-        """Search one input box, for those of the cases (float64) that lie on it."""
+    def __init__(
+        self,
+        root: Root,
+        cases: Cases,
+        deadline: float = math.inf,
+        batch: int = 128,
+        iterations: int = 40,
+        candidates: int = 3,
+    ) -> None:
+        """Search one input box, for those of the cases (float64) that lie on it; late rounds raise TimeoutError."""
+        self.deadline = deadline
         self.root = root
         self.unstable = root.unstable()
         self.batch, self.iterations, self.count = batch, iterations, candidates
@@ -217,6 +228,8 @@ class NeuronSplitting:
         adam = Adam(variables, [self.rates[0]] * len(leaves.alpha) + [self.rates[1]] * len(active) + [0.05], self.rates[2])
         best, kept = None, None
         for step in range(self.iterations + 1):
+            if time.monotonic() > self.deadline:
+                raise TimeoutError
             least = self._bound_with(bounds, cases, domains, leaves, boxes)[0]
             value = least.detach()
             with torch.no_grad():

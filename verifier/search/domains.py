@@ -52,7 +52,7 @@ class Domains:
         return cls(**joined)
 
 
-def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401  (a field is a tensor or a dict of them)
+def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, dict):
         return {key: function(tensor) for key, tensor in value.items()}
     return function(value)

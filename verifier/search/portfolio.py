@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from verifier.bounds.schedule import BOTH, CROWN
-from verifier.graph.graph import INPUT, Graph
-from verifier.problem import Cases
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search, Witness
 from verifier.search.by_input import InputSplitting
-from verifier.search.by_neuron import NeuronSplitting
-from verifier.search.root import Root
+from verifier.search.by_neuron import NeuronDomains, NeuronSplitting
+from verifier.search.root import Root, Roots
 
 FIRST_TURN = 1.0
 """Seconds of the first turn; each later turn is longer by half."""
@@ -52,10 +49,10 @@ class Arm(Protocol):
 class InputArm:
     """Input splitting over all cases at once."""
 
-    def __init__(self, graph: Graph, cases: Cases, case: Tensor, witness: Witness, progress: Progress) -> None:
-        """Take the cases to search; they are bounded whole first, to know what to split."""
-        self.search: Search[Any] = Search(InputSplitting(graph, cases), witness, progress)
-        self.search.frontier.push(self.search.strategy.roots(case, torch.full_like(case, -math.inf, dtype=torch.float64)))
+    def __init__(self, strategy: InputSplitting, case: Tensor, witness: Witness, progress: Progress) -> None:
+        """Take the cases to search."""
+        self.search = Search(strategy, witness, progress)
+        self.search.frontier.push(strategy.roots(case, torch.full_like(case, -math.inf, dtype=torch.float64)))
 
     @property
     def counterexample(self) -> Counterexample | None:
@@ -83,14 +80,17 @@ class NeuronArm:
     """Neuron splitting, one input box after the other."""
 
     def __init__(
-        self, graph: Graph, cases: Cases, case: Tensor, witness: Witness, progress: Progress, deadline: float,
+        self,
+        roots: Roots,
+        case: Tensor,
+        witness: Witness,
+        progress: Progress,
         on_root: Callable[[Root, Tensor], Counterexample | None],
     ) -> None:
         """Take the cases to search; ``on_root`` may try candidates on each root's bounds."""
-        self.graph, self.all, self.witness, self.progress = graph, cases, witness, progress
-        self.deadline, self.on_root = deadline, on_root
+        self.roots, self.witness, self.progress, self.on_root = roots, witness, progress, on_root
         self.waiting = case
-        self.search: Search[Any] | None = None
+        self.search: Search[NeuronDomains] | None = None
         self.counterexample: Counterexample | None = None
 
     def run(self, until: float, rounds: int | None) -> None:
@@ -99,53 +99,33 @@ class NeuronArm:
             if self.search is None or not len(self.search.frontier):
                 if not len(self.waiting):
                     return
-                self._open(until)
-            assert self.search is not None
-            self.search.run(until, rounds)
-            self.counterexample = self.counterexample or self.search.counterexample
+                self.search = self._open()
+            if self.counterexample is None:
+                self.search.run(until, rounds)
+                self.counterexample = self.search.counterexample
             if rounds is not None and self.search.rounds >= rounds:
                 return
 
-    def _open(self, until: float) -> None:
+    def _open(self) -> Search[NeuronDomains]:
         """Bound the next input box, close what that closes, and start a search of the rest."""
-        which = int(self.all.set_of[self.waiting[0]])
-        case = self.waiting[self.all.set_of[self.waiting] == which]
-        box = self.all.boxes.take(torch.tensor([which], device=self.waiting.device))
-        few = int((box.lower < box.upper).sum()) <= 64
-        root = Root.of(self.graph, box, BOTH if few else CROWN, self.deadline)
-        share = ROOT_SHARE * (self.deadline - time.monotonic()) if math.isfinite(self.deadline) else 60.0
-        limit = min(time.monotonic() + share, self.deadline)
-        height = self.all.bound.shape[1]
-        rows = self.all.y_rows[case].flatten(0, 1).unsqueeze(0)
-        root = root.improve(rows, self._threshold(case, root), ROOT_ITERATIONS, limit, self.deadline)
-        least = self._close(case, root.rows(rows), root)
-        best, row = least.view(len(case), height).max(1)
-        still = ~(best > 0)
-        self.waiting = self.waiting[self.all.set_of[self.waiting] != which]
-        strategy = NeuronSplitting(root, self.all)
-        self.search = Search(strategy, self.witness, self.progress)
-        if still.any():
-            alpha_row = torch.arange(len(case), device=case.device) * height + row
-            domains = strategy.roots(case[still], best[still], row[still], alpha_row[still])
-            domains, points = strategy.bound(domains)
+        cases, deadline = self.roots.cases, self.roots.deadline
+        which = cases.set_of[self.waiting[0]]
+        here = cases.set_of[self.waiting] == which
+        case, self.waiting = self.waiting[here], self.waiting[~here]
+        left = deadline - time.monotonic()
+        share = ROOT_SHARE * left if math.isfinite(left) else 60.0
+        root = self.roots.improve(int(which), case, ROOT_ITERATIONS, time.monotonic() + share)
+        least, row = self.roots.least(root, case).max(1)
+        strategy = NeuronSplitting(root, cases, deadline)
+        search = Search(strategy, self.witness, self.progress)
+        still = (~(least > 0)).nonzero().flatten()
+        if len(still):
+            alpha_row = still * cases.bound.shape[1] + row[still]
+            domains, points = strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row))
             kept = ~(domains.bound > 0)
-            self.search.frontier.push(domains.take(kept))
+            search.frontier.push(domains.take(kept))
             self.counterexample = self.witness(domains.case[kept], points[kept]) or self.on_root(root, domains.case[kept])
-
-    def _threshold(self, case: Tensor, root: Root) -> Tensor:
-        """Return what the bare output rows must exceed: the right-hand sides less what input rows can give."""
-        threshold = self.all.bound[case].flatten()
-        if self.all.x_rows is not None:
-            rows, box = self.all.x_rows[case].flatten(0, 1), root.exact.boxes[INPUT]
-            least = rows.clamp(min=0) @ box.lower[0] + rows.clamp(max=0) @ box.upper[0]
-            threshold = threshold - least
-        return threshold
-
-    def _close(self, case: Tensor, found: Any, root: Root) -> Tensor:
-        height = self.all.bound.shape[1]
-        boxes = root.exact.boxes[INPUT].expand(len(case))
-        by_case = found.reshape(len(case), height)
-        return self.all.close(case, by_case, boxes)[1]
+        return search
 
     def cases(self) -> Tensor:
         """See ``Arm.cases``."""
@@ -159,7 +139,7 @@ class NeuronArm:
 
     def left(self) -> float:
         """See ``Arm.left``."""
-        return len(self.waiting) / max(1, len(self.all)) + (0.0 if self.search is None else self.search.frontier.weight)
+        return len(self.waiting) / max(1, len(self.roots.cases)) + (0.0 if self.search is None else self.search.frontier.weight)
 
 
 def take_turns(

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.optimise import JointAscent
-from verifier.bounds.schedule import CROWN, INTERVAL, Bounds, Method, bound_nodes, relax_all, undecided
+from verifier.bounds.schedule import BOTH, CROWN, INTERVAL, Bounds, bound_nodes, relax_all, undecided
 from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.problem import Cases
 from verifier.sets import Box
+
+FEW_INPUTS = 50
+"""Varying inputs up to which forward bounds, which cost a column for each, are worth having."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +32,15 @@ class Root:
     alpha: dict[str, Tensor]
 
     @staticmethod
-    def of(graph: Graph, box: Box, method: Method = CROWN, until: float = math.inf) -> Root:
+    def of(graph: Graph, box: Box, until: float = math.inf) -> Root:
         """Bound a network over a box ``(1, n)``, both in float64, by plain bounds in float32.
+
+        Forward bounds are among them where few inputs vary.
 
         Raises:
             TimeoutError: time ran out.
         """
+        method = BOTH if int((box.lower < box.upper).sum()) <= FEW_INPUTS else CROWN
         fast = bound_nodes(graph.to(torch.float32), box.to(torch.float32), method, until=until)
         exact = bound_nodes(graph, box, INTERVAL, known=_known(fast.boxes, torch.float64))
         return Root(exact, rounded(exact), {})
@@ -50,7 +57,7 @@ class Root:
         ascent.run(threshold.to(torch.float32), iterations, until)
         exact = self.exact
         known = _known(exact.boxes, torch.float64)
-        better = bound_nodes(exact.graph, exact.boxes[INPUT], CROWN, known=known, slopes=ascent.slopes(), until=deadline)
+        better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
         return Root(better, rounded(better), ascent.best_alpha)
 
     def rows(self, rows: Tensor) -> LinearBound:
@@ -60,6 +67,11 @@ class Root:
         }
         enclosures = relax_all(self.exact.graph, self.exact.boxes, alpha, self.exact.enclosures)
         return backward(self.exact.graph, OUTPUT, rows, enclosures, scales=self.exact.scales)
+
+    @property
+    def box(self) -> Box:
+        """The input box, ``(1, n)``."""
+        return self.exact.boxes[INPUT]
 
     def unstable(self) -> dict[str, Tensor]:
         """Return the flat indices of the elements that feed a nonlinearity undecided on the boxes, by node."""
@@ -79,3 +91,36 @@ def rounded(exact: Bounds) -> Bounds:
 
 def _known(boxes: dict[str, Box], dtype: torch.dtype) -> dict[str, Box]:
     return {name: box.to(dtype) for name, box in boxes.items() if name != INPUT}
+
+
+class Roots:
+    """The roots of a problem's input boxes, bounded when first asked for."""
+
+    def __init__(self, graph: Graph, cases: Cases, deadline: float = math.inf) -> None:
+        """Take the problem in float64."""
+        self.graph, self.cases, self.deadline = graph, cases, deadline
+        self._roots: dict[int, Root] = {}
+
+    def of(self, which: int) -> Root:
+        """Return the root of an input box by plain bounds, or better ones if ``improve`` went before."""
+        if which not in self._roots:
+            box = Box(self.cases.lower[which : which + 1], self.cases.upper[which : which + 1])
+            self._roots[which] = Root.of(self.graph, box, self.deadline)
+        return self._roots[which]
+
+    def improve(self, which: int, case: Tensor, iterations: int, until: float) -> Root:
+        """Optimise a root for some of its cases: all their rows, case by case."""
+        root, cases = self.of(which), self.cases
+        threshold = cases.bound[case].flatten()
+        if cases.x_rows is not None:  # the rest of an excess is at least this
+            rows = cases.x_rows[case].flatten(0, 1)
+            threshold = threshold - rows.clamp(min=0) @ root.box.lower[0] - rows.clamp(max=0) @ root.box.upper[0]
+        rows = cases.y_rows[case].flatten(0, 1).unsqueeze(0)
+        self._roots[which] = root.improve(rows, threshold, iterations, until, self.deadline)
+        return self._roots[which]
+
+    def least(self, root: Root, case: Tensor) -> Tensor:
+        """Return certified bounds of the excess of a root's cases, ``(B, R)``."""
+        found = root.rows(self.cases.y_rows[case].flatten(0, 1).unsqueeze(0))
+        by_case = found.reshape(len(case), self.cases.bound.shape[1])
+        return self.cases.close(case, by_case, root.box.expand(len(case)))[1]
