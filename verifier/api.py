@@ -18,6 +18,7 @@ from verifier.bounds.schedule import BOTH, CHUNK, CROWN, FORWARD, INTERVAL, Meth
 from verifier.errors import ShapeError, UnsupportedError, UsageError
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.graph.onnx_import import load
+from verifier.search.root import Root
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 FORWARD_INPUTS = 64
 """Varying inputs up to which CROWN takes forward bounds as well: they cost a column for each."""
+
+ITERATIONS = 30
+"""Steps of ascent that ``alpha`` takes for each box."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +52,7 @@ def output_bounds(
         model: a network in float64, or what to read it from.
         region: a property, its file, or one box.
         method: ``interval``, ``forward``, ``crown`` or ``alpha``, from cheap to tight. Each is intersected with
-            intervals; ``crown`` also with forward bounds where few inputs vary.
+            intervals; ``crown`` also with forward bounds where few inputs vary, and ``alpha`` with ``crown``.
 
     Returns:
         One entry for each box, in the order of the property's cases.
@@ -71,9 +75,9 @@ def output_bounds(
     with torch.no_grad():
         for start in range(0, len(sets), together):
             group = sets[start : start + together]
-            lower = torch.from_numpy(np.stack([part.lower for part in group])).to(graph.device, graph.dtype)
-            upper = torch.from_numpy(np.stack([part.upper for part in group])).to(graph.device, graph.dtype)
-            outputs = METHODS[method](graph, Box(lower, upper))
+            lower = torch.from_numpy(np.stack([part.lower for part in group])).to(graph.device)
+            upper = torch.from_numpy(np.stack([part.upper for part in group])).to(graph.device)
+            outputs = METHODS[method](graph, Box(lower, upper).to(graph.dtype))
             ends = zip(group, outputs.lower.cpu().numpy(), outputs.upper.cpu().numpy(), strict=True)
             found += [OutputBounds(*entry) for entry in ends]
     return found
@@ -114,8 +118,22 @@ def _crown(graph: Graph, box: Box) -> Box:
 
 
 def _alpha(graph: Graph, box: Box) -> Box:
-    """Optimise the slopes for each output."""
-    raise UnsupportedError("the method alpha is not available yet; choose interval, forward or crown")  # TODO wire
+    """Optimise all slopes for the unit rows of the output and their negatives, one box after the other."""
+    plain, output = _crown(graph, box), graph.nodes[OUTPUT]
+    lower, upper = plain.lower.clone(), plain.upper.clone()
+    for k in range(len(box.lower)):
+        root = Root.of(graph, Box(box.lower[k : k + 1], box.upper[k : k + 1]))
+        if not root.unstable():
+            continue
+        for part in chunks(graph, output, torch.arange(graph.n_outputs, device=graph.device), 1):
+            rows = unit_rows(output, part, box.lower).unsqueeze(0)
+            threshold = torch.full(rows.shape[1:2], math.inf, device=graph.device)
+            with torch.enable_grad():
+                better = root.improve(rows, threshold, ITERATIONS, until=math.inf)
+            least, negated = better.rows(rows).minimum(root.box)[0].chunk(2)
+            lower[k, part] = torch.fmax(lower[k, part], least)
+            upper[k, part] = torch.fmin(upper[k, part], -negated)
+    return Box(lower, upper)
 
 
 METHODS: dict[str, Callable[[Graph, Box], Box]] = {

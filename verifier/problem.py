@@ -66,7 +66,7 @@ class Cases:
             if x_rows is not None and case.rows.x is not None:
                 x_rows[k, : len(case.rows)] = case.rows.x
 
-        def tensor(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+        def tensor(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values).to(graph.device)
 
         shape = (len(sets), spec.n_inputs)
@@ -119,7 +119,8 @@ class Cases:
         slack = eps * (2 * bound.abs() + found.offset.abs())
         if self.x_rows is not None:
             coefficients = coefficients + self.x_rows[case]
-            slack = slack + 4 * eps * (self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1) * box.lower.shape[1]
+            sizes = (self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1)
+            slack = slack + 4 * eps * sizes * box.lower.shape[1]
         full = LinearBound(coefficients, offset, slack if error is None else error + slack)
         return full, full.minimum(box)
 

@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "vnnlib_examples"
 SQUARE = InputSet(np.zeros(2), np.ones(2))
 
 
-@pytest.mark.parametrize("method", ["interval", "forward", "crown"])
+@pytest.mark.parametrize("method", ["interval", "forward", "crown", "alpha"])
 def test_an_exact_case(method: str) -> None:
     (found,) = verifier.output_bounds(network(), SQUARE, method)
     assert found.lower == pytest.approx(0, abs=1e-9)
@@ -36,12 +36,12 @@ def test_bounds_hold_and_tighter_methods_are_tighter(files: str) -> None:
     graph = verifier.load(model)
     by_method = {
         method: verifier.output_bounds(graph, EXAMPLES / "vnnlib" / f"{files}.vnnlib", method)
-        for method in ("interval", "forward", "crown")
+        for method in ("interval", "forward", "crown", "alpha")
     }
     import torch
 
-    for interval, forward, crown in zip(*by_method.values(), strict=True):
-        for part in (interval, forward, crown):
+    for interval, forward, crown, alpha in zip(*by_method.values(), strict=True):
+        for part in (interval, forward, crown, alpha):
             x = np.random.default_rng(0).uniform(part.box.lower, part.box.upper, (200, part.box.lower.size))
             y = graph(torch.from_numpy(x)).numpy()
             assert (part.lower <= y).all()
@@ -49,6 +49,9 @@ def test_bounds_hold_and_tighter_methods_are_tighter(files: str) -> None:
         assert (interval.lower <= forward.lower).all()
         assert (interval.lower <= crown.lower).all()
         assert (crown.upper <= interval.upper).all()
+        assert (crown.lower <= alpha.lower).all()
+        assert (alpha.upper <= crown.upper).all()
+        assert (alpha.upper - alpha.lower).sum() < (crown.upper - crown.lower).sum()
 
 
 def test_each_box_once(folder: Path) -> None:

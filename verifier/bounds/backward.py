@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from verifier.bounds.rounding import gamma
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.op import Affine
-from verifier.sets import Box, Enclosure, dot
+from verifier.sets import Box, Enclosure, dot, summands
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,22 +45,27 @@ class LinearBound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Multiplier:
-    """Lagrangian multipliers of ``lower <= z <= upper`` at a node: a positive entry prices the lower end, a negative
-    entry the upper one.
+    """Lagrangian multipliers of ``lower <= z <= upper`` at a node.
 
-    For any ``values`` of shape ``(B, 1, *node)`` and z in the box, ``values . z >= offset``; subtracting the left side
+    A positive entry prices the lower end, a negative entry the upper one. For any ``values`` of shape ``(B, 1, *node)`` and z in the box, ``values . z >= offset``; subtracting the left side
     from the rows at z and adding the right side to the offset keeps a lower bound. A split is the case where an end of
     the box is the branching point (methods: beta-CROWN, Wang et al., NeurIPS 2021, arXiv:2103.06624, section 3).
     """
 
     values: Tensor
     offset: Tensor
+    box: Box
 
     @staticmethod
     def of(values: Tensor, box: Box) -> Multiplier:
         """Price the ends of a box ``(B, *node)`` by values ``(B, 1, *node)``."""
         least = dot(values.clamp(min=0), box.lower.unsqueeze(1)) + dot(values.clamp(max=0), box.upper.unsqueeze(1))
-        return Multiplier(values, least)
+        return Multiplier(values, least, box)
+
+    def error(self) -> Tensor:
+        """Bound the rounding error of ``offset``, shape ``(B, 1)``."""
+        count = summands(math.prod(self.values.shape[2:])) + 1
+        return gamma(count, self.values.dtype) * dot(self.values.abs(), self.box.magnitude.unsqueeze(1))
 
 
 def backward(
@@ -85,8 +92,8 @@ def backward(
     the enclosures and the multipliers.
     Source: Zhang et al., NeurIPS 2018 (arXiv:1811.00866); on graphs: Xu et al., NeurIPS 2020 (arXiv:2002.12920).
     """
-    offset = rows.new_zeros(rows.shape[:2])
-    error = None if scales is None else rows.new_zeros(rows.shape[:2])
+    unit = torch.finfo(rows.dtype).eps / 2
+    offset, error = rows.new_zeros(rows.shape[:2]), rows.new_zeros(rows.shape[:2])
     pending = {start: rows}
     for name in reversed(graph.ancestors(start)):
         here = pending.pop(name, None)
@@ -97,14 +104,17 @@ def backward(
             offset = offset + multipliers[name].offset
             if scales is not None:
                 error = error + dot(multipliers[name].values.abs(), scales[name].unsqueeze(1))
+                error = error + multipliers[name].error() + unit * offset.abs()
         if scales is not None:
             error = error + dot(here.abs(), scales[name].unsqueeze(1))
         if name == INPUT:
-            return LinearBound(here, offset, error)
+            return LinearBound(here, offset, None if scales is None else error)
         if record is not None and not isinstance(graph.nodes[name].op, Affine):
             record[name] = here
         parts, constant = enclosures[name].pullback(here)
         offset = offset + constant
+        if scales is not None:
+            error = error + unit * offset.abs()
         for parent, part in zip(graph.nodes[name].parents, parts, strict=True):
             pending[parent] = pending[parent] + part if parent in pending else part
-    return LinearBound(rows.new_zeros(*rows.shape[:2], graph.n_inputs), offset, error)
+    return LinearBound(rows.new_zeros(*rows.shape[:2], graph.n_inputs), offset, None if scales is None else error)

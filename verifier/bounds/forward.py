@@ -52,7 +52,9 @@ def forward_step(graph: Graph, node: Node, forms: list[Form], box: Box) -> Form:
     if isinstance(op, Curve):
         (form,) = forms
         slope, low, high = op.parallel(box)
-        slack = gamma(4, graph.dtype) * op.absolute_terms(box)
+        size = form.centre.abs() + form.error + form.slopes.abs().sum(1)  # the form may be wider than the box
+        count = 4 + form.slopes.shape[1]
+        slack = gamma(count, graph.dtype) * (op.absolute_terms(box) + slope.abs() * size)
         error = slope.abs() * form.error + (high - low) / 2 + slack
         return Form(slope.unsqueeze(1) * form.slopes, slope * form.centre + (high + low) / 2, error)
     if isinstance(op, Affine):
@@ -60,7 +62,7 @@ def forward_step(graph: Graph, node: Node, forms: list[Form], box: Box) -> Form:
         flat = op.linear(*(form.slopes.flatten(0, 1) for form in forms))
         core = op.interval(*(Box(form.centre - form.error, form.centre + form.error) for form in forms))
         sizes = [form.centre.abs() + form.error + form.slopes.abs().sum(1) for form in forms]
-        terms = op.interval(*(Box(-size, size) for size in sizes)).magnitude
+        terms = op.magnitude(*sizes)
         count = op.terms([graph.nodes[parent].shape for parent in node.parents], node.shape) + columns
         slack = gamma(count, graph.dtype) * terms
         return Form(flat.reshape(domains, columns, *node.shape), core.centre, core.radius + slack)

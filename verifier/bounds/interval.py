@@ -11,7 +11,9 @@ from verifier.sets import Box
 
 
 def interval_step(node: Node, operands: list[Box], error: Tensor) -> Box:
-    """Enclose one node's values over its operands' boxes, rounding included (no bound where it overflows); shape ``(B, *node)``.
+    """Enclose one node's values over its operands' boxes, rounding included, shape ``(B, *node)``.
+
+    Where it overflows, there is no bound.
 
     Args:
         node: not the input.

@@ -1,10 +1,11 @@
 """A-priori bounds on the rounding error of a bounding pass.
 
 A pass computes sums of products. Each is wrong by at most gamma_n times the sum of the absolute terms, with
-gamma_n = n u / (1 - n u), n the number of roundings on the way and u the unit roundoff, whatever the order of summation
-(Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1). At a node v the absolute terms are at
-most M_v on the boxes at hand; with the scale ``gamma_n(v) * M_v`` an interval or forward step is widened, and a backward
-pass with coefficients A_v is wrong by at most ``sum_v <|A_v|, scale_v>``. A scale for a box serves every part of it.
+gamma_n = n u / (1 - n u), n the number of roundings on the way and u the unit roundoff, whatever the order of
+summation (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1). At a node v the absolute
+terms are at most M_v on the boxes at hand; with the scale ``gamma_n(v) * M_v`` an interval or forward step is widened,
+and a backward pass with coefficients A_v is wrong by at most ``sum_v <|A_v|, scale_v>``, beside the sums of its own.
+A scale for a box serves every part of it.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
     assert op is not None
     tiny = torch.finfo(dtype).tiny
     sums = gamma(summands(math.prod(node.shape)), dtype)
+    readers = max(len(graph.consumers[parent]) for parent in node.parents)  # their coefficients are added up
     if isinstance(op, Curve):
-        forward = gamma(4, dtype) * op.absolute_terms(operands[0]) + tiny
+        forward = gamma(3 + readers, dtype) * op.absolute_terms(operands[0]) + tiny
         return Rounding(forward, forward + sums * op.offset_terms(operands[0]))
-    magnitudes = [operand.magnitude for operand in operands]
-    terms = op.interval(*(Box(-magnitude, magnitude) for magnitude in magnitudes)).magnitude
     assert isinstance(op, Affine)
+    terms = op.magnitude(*(operand.magnitude for operand in operands))
     shapes = [graph.nodes[parent].shape for parent in node.parents]
-    forward = gamma(op.terms(shapes, node.shape), dtype) * terms + tiny
+    forward = gamma(op.terms(shapes, node.shape) + readers - 1, dtype) * terms + tiny
     offset = op.offset(shapes, terms)
     return Rounding(forward, forward if offset is None else forward + sums * offset.abs())
 

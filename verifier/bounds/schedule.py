@@ -44,8 +44,8 @@ BOTH = Method(forward=True, backward=True)
 class Bounds:
     """Everything known of a network over boxes of its input, one per domain.
 
-    ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has the
-    forward linear forms, where they were computed. After ``until`` no more rows are bounded.
+    ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has
+    the forward linear forms, where they were computed. After ``until`` no more rows are bounded.
     """
 
     graph: Graph
@@ -162,9 +162,9 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
     mask = undecided(bounds.graph, node, box)
     if mask is None or not 0 < int(mask.sum()) <= most * len(mask):
         return box
-    flat = mask.flatten(1)
-    domains = len(flat)
-    lower, upper = box.lower.flatten(1).clone(), box.upper.flatten(1).clone()
+    domains = len(mask)
+    flat = mask.reshape(domains, -1)
+    lower, upper = box.lower.reshape(domains, -1).clone(), box.upper.reshape(domains, -1).clone()
     shared = flat.any(0).nonzero().flatten()
     if domains == 1 or 2 * int(flat.sum()) > domains * len(shared):  # the same rows for every domain
         for part in chunks(bounds.graph, node, shared, domains):
@@ -186,7 +186,7 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
 def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
     """Tighten the elements of a node (B = 1) that slopes were optimised for."""
     graph, count = bounds.graph, len(slopes.elements)
-    lower, upper = box.lower.flatten(1).clone(), box.upper.flatten(1).clone()
+    lower, upper = box.lower.reshape(1, -1).clone(), box.upper.reshape(1, -1).clone()
     for part in chunks(graph, node, torch.arange(count, device=lower.device), 1):
         pick = torch.cat([part, count + part])
         alpha = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from verifier.ops.op import Op, Shape
+from verifier.ops.op import Affine, Op, Shape
 
 INPUT = "<input>"
 """Name of the node that holds the whole input as one flat vector; every named input is a view of it."""
@@ -90,6 +91,16 @@ class Graph:
             above = nx.ancestors(self.digraph, name) | {name}
             self._ancestors[name] = [other for other in self.nodes if other in above]
         return self._ancestors[name]
+
+    @cached_property
+    def work(self) -> int:
+        """Multiplications of one evaluation, roughly: what one domain costs."""
+        total = 0
+        for node in self.nodes.values():
+            shapes = [self.nodes[parent].shape for parent in node.parents]
+            terms = node.op.terms(shapes, node.shape) if isinstance(node.op, Affine) else 1
+            total += terms * min(math.prod(shape) for shape in [*shapes, node.shape])
+        return total
 
     def values(self, x: Tensor) -> dict[str, Tensor]:
         """Evaluate every node at points ``x`` of shape ``(B, n)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -62,8 +63,17 @@ class Convolution(Affine, register=False):
 
     def interval(self, *x: Box) -> Box:
         """Move the centre by the weights and the radius by their absolute values."""
-        centre, radius = self.forward(x[0].centre), self.stacked(x[0].radius, self.weight.abs(), None)
+        centre, radius = self.forward(x[0].centre), self.stacked(x[0].radius, self.absolute, None)
         return Box(centre - radius, centre + radius)
+
+    @cached_property
+    def absolute(self) -> Tensor:
+        """The absolute values of the weights."""
+        return self.weight.abs()
+
+    def magnitude(self, *x: Tensor) -> Tensor:
+        """Evaluate with the absolute values of weights and bias."""
+        return self.stacked(x[0], self.absolute, None if self.bias is None else self.bias.abs())
 
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count the larger fan, and the bias."""

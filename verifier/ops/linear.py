@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from verifier.ops.matrix import Matrix
 from verifier.ops.op import Affine, Homogeneous, Op, Shape
 from verifier.sets import Box
 
@@ -21,11 +23,11 @@ class Linear(Affine):
 
     def linear(self, *x: Tensor) -> Tensor:
         """Apply the matrix alone."""
-        return x[0] @ self.weight
+        return x[0] @ self.matrix
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate; ``(B, ..., k)`` gives ``(B, ..., n)``."""
-        y = x[0] @ self.weight
+        y = x[0] @ self.matrix
         return y if self.bias is None else y + self.bias
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
@@ -37,17 +39,27 @@ class Linear(Affine):
     def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
         """Multiply by the transposed matrix."""
         del shapes
-        return (rows @ self.weight.T,)
+        return (rows @ self.matrix.transposed,)
 
     def interval(self, *x: Box) -> Box:
         """Move the centre by the matrix and the radius by its absolute value."""
-        centre, radius = self.forward(x[0].centre), x[0].radius @ self.weight.abs()
+        centre, radius = self.forward(x[0].centre), x[0].radius @ self.matrix.absolute
         return Box(centre - radius, centre + radius)
 
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The weight, ready for products."""
+        return Matrix(self.weight)
+
+    def magnitude(self, *x: Tensor) -> Tensor:
+        """Multiply by the absolute value of the matrix."""
+        y = x[0] @ self.matrix.absolute
+        return y if self.bias is None else y + self.bias.abs()
+
     def terms(self, shapes: list[Shape], out: Shape) -> int:
-        """Count the larger side of the matrix, and the bias."""
+        """Count the entries of a row or a column of the matrix, and the bias."""
         del shapes, out
-        return max(self.weight.shape) + 1
+        return self.matrix.fan + 1
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -59,6 +71,9 @@ class Linear(Affine):
         yield Linear(weight), [(1, 5)]
         yield Linear(weight, bias), [(3, 5)]
         yield Linear(torch.randn(4, 4, generator=draw, dtype=torch.float64)), [(2, 4, 4)]
+        wide = torch.zeros(300, 500, dtype=torch.float64)
+        wide[torch.arange(300), torch.arange(300)] = torch.randn(300, generator=draw, dtype=torch.float64)
+        yield Linear(wide, torch.ones(500, dtype=torch.float64)), [(1, 300)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,6 +98,10 @@ class Affine(Op, register=False):
             raise NotImplementedError(f"{type(self).__name__} must say how it bounds a box")
         return Box(self.forward(*(box.lower for box in x)), self.forward(*(box.upper for box in x)))
 
+    def magnitude(self, *x: Tensor) -> Tensor:
+        """Bound the sum of absolute terms of each element, for operands of at most these absolute values."""
+        return self.interval(*(Box(-value, value) for value in x)).magnitude
+
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """Return the operator itself: it is its own lower and upper bound."""
         del alpha

@@ -15,7 +15,7 @@ from verifier.search.domains import Domains, Frontier
 D = TypeVar("D", bound=Domains)
 
 
-class Strategy(Protocol[D]):  # type: ignore[misc]
+class Strategy(Protocol[D]):
     """A way to search: what a domain is, how it is split, and how its parts are bounded."""
 
     batch: int

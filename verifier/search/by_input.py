@@ -14,6 +14,9 @@ from verifier.problem import Cases
 from verifier.search.domains import Domains
 from verifier.sets import Box
 
+WORK = 10**10
+"""Multiplications of one round of forward bounds."""
+
 UNDECIDED = 100
 """Undecided neurons of a layer, for each domain, up to which they are bounded backward."""
 
@@ -36,11 +39,15 @@ class InputSplitting:
     Property: sound; complete in the limit for continuous networks, up to counterexamples on the border.
     """
 
-    def __init__(self, graph: Graph, cases: Cases, batch: int = 512, *, double: bool = False) -> None:
-        """Search for cases (float64), in a float32 twin of the network as well unless ``double``."""
+    def __init__(self, graph: Graph, cases: Cases, batch: int | None = None, *, double: bool = False) -> None:
+        """Search for cases (float64), in a float32 twin of the network as well unless ``double``.
+
+        By default a round takes as many domains as keep it short.
+        """
         self.exact = (graph.to(torch.float64), cases)
         self.fast = (graph.to(torch.float32), cases.to(torch.float32))
-        self.batch, self.double = batch, double
+        self.batch = min(512, max(8, WORK // ((varying(cases) + 6) * graph.work))) if batch is None else batch
+        self.double = double
         self.method = Method(forward=True, backward=True, most=UNDECIDED)
 
     def roots(self, case: Tensor, bound: Tensor) -> InputDomains:

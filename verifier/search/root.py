@@ -10,7 +10,7 @@ from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.optimise import JointAscent
-from verifier.bounds.schedule import BOTH, CROWN, INTERVAL, Bounds, bound_nodes, relax_all, undecided
+from verifier.bounds.schedule import CROWN, FORWARD, INTERVAL, Bounds, bound_nodes, relax_all, undecided
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.problem import Cases
 from verifier.sets import Box
@@ -33,15 +33,16 @@ class Root:
 
     @staticmethod
     def of(graph: Graph, box: Box, until: float = math.inf) -> Root:
-        """Bound a network over a box ``(1, n)``, both in float64, by plain bounds in float32.
+        """Bound a network over a box ``(1, n)``, both in float64, by plain backward bounds in float32.
 
-        Forward bounds are among them where few inputs vary.
+        Before them come the cheap ones, forward where few inputs vary, in float64: their rounding errors would pile up.
 
         Raises:
             TimeoutError: time ran out.
         """
-        method = BOTH if int((box.lower < box.upper).sum()) <= FEW_INPUTS else CROWN
-        fast = bound_nodes(graph.to(torch.float32), box.to(torch.float32), method, until=until)
+        cheap = bound_nodes(graph, box, FORWARD if int((box.lower < box.upper).sum()) <= FEW_INPUTS else INTERVAL)
+        known = _known(cheap.boxes, torch.float32)
+        fast = bound_nodes(graph.to(torch.float32), box.to(torch.float32), CROWN, known=known, until=until)
         exact = bound_nodes(graph, box, INTERVAL, known=_known(fast.boxes, torch.float64))
         return Root(exact, rounded(exact), {})
 

@@ -115,9 +115,12 @@ class Sign(Piecewise):
         return (-1.0, 1.0)
 
     def steepest(self, x: Box) -> Tensor:
-        """See ``Curve.steepest``: twice the chord; steeper lines of the hull are not worth having."""
+        """See ``Curve.steepest``: twice the chord; steeper lines of the hull are not worth having.
+
+        Where f is constant, lines are flat: on a narrow box far from 0, the terms of a steep one would be large.
+        """
         width = x.upper - x.lower
-        return torch.where(self.undecided(x), 4 / torch.where(width > 0, width, 1), 2 / width.clamp(min=1e-30))
+        return torch.where((x.lower <= 0) & (x.upper >= 0) & (width > 0), 4 / torch.where(width > 0, width, 1), 0)
 
     def absolute_terms(self, x: Box) -> Tensor:
         """See ``Curve.absolute_terms``: a box that reaches 0 is no narrower than its points are large."""

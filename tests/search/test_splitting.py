@@ -1,0 +1,251 @@
+"""Input and neuron splitting: parts cover the whole, bounds are sound, and both decide small problems exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from specs import Case, InputSet, Rows, Spec
+from tests.bounds.nets import boxes, dense, drawn, exact_minimum, residual
+from verifier.attack import Checker
+from verifier.graph.graph import Graph
+from verifier.ops.curves import Abs, Clip, LeakyRelu, PRelu, Sign
+from verifier.ops.op import Op
+from verifier.problem import Cases
+from verifier.result import Counterexample, Progress
+from verifier.search.bab import Search
+from verifier.search.by_input import InputDomains, InputSplitting
+from verifier.search.by_neuron import NeuronDomains, NeuronSplitting
+from verifier.search.root import Root, Roots
+from verifier.sets import Box
+
+CURVES: dict[str, Op] = {
+    "leaky": LeakyRelu(-0.3),
+    "prelu": PRelu(torch.tensor([0.25, -1.0, 3.0, 0.5], dtype=torch.float64)),
+    "abs": Abs(),
+    "clip": Clip(-1.0, 0.5),
+    "sign": Sign(),
+}
+
+
+def spec_of(box: Box, conditions: Sequence[tuple[Sequence[Sequence[float]], Sequence[float]]]) -> Spec:
+    """One box, and a case for each list of rows with their bounds: unsafe iff all ``row . y <= bound``."""
+    inputs = InputSet(box.lower[0].numpy(), box.upper[0].numpy())
+    cases = [
+        Case(inputs, Rows(np.array(rows, dtype=float), None, np.array(bounds), np.zeros(len(bounds), dtype=bool)))
+        for rows, bounds in conditions
+    ]
+    return Spec(tuple(cases), box.lower.shape[1], len(conditions[0][0][0]))
+
+
+def excess(cases: Cases, graph: Graph, case: int, points: Tensor) -> Tensor:
+    """The largest excess of a case at points ``(K, n)``."""
+    return cases.excess(torch.full((len(points),), case), points, graph(points)).amax(-1)
+
+
+def by_neuron(graph: Graph, cases: Cases, improved: bool = False) -> tuple[NeuronSplitting, NeuronDomains, Root]:
+    case, roots = torch.arange(len(cases)), Roots(graph, cases)
+    root = roots.improve(0, case, 10, math.inf) if improved else roots.of(0)
+    least, row = roots.least(root, case).max(1)
+    strategy = NeuronSplitting(root, cases, iterations=10)
+    return strategy, strategy.roots(case, least, row, case * cases.bound.shape[1] + row), root
+
+
+THREE = [([[1.0, -1.0]], [-0.5]), ([[-1.0, 0.0], [0.0, 1.0]], [0.2, 0.1]), ([[0.0, 1.0]], [-1.0])]
+
+
+def assert_input_domains(graph: Graph, cases: Cases, domains: InputDomains, points: Tensor) -> None:
+    """Each point is in a domain of each case, and no bound of a domain that holds it is above its excess."""
+    inside = ((points.unsqueeze(1) >= domains.lower) & (points.unsqueeze(1) <= domains.upper)).all(-1)
+    for case in range(len(cases)):
+        here = inside & (domains.case == case)
+        assert here.any(1).all()
+        bound = torch.where(here & ~domains.bound.isnan(), domains.bound, -math.inf).amax(1)
+        value = excess(cases, graph, case, points)
+        assert (bound <= value + 1e-12 * (1 + value.abs())).all()
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("name", ["relu", "residual", *CURVES])
+def test_input_splitting_covers_and_bounds(name: str, double: bool) -> None:
+    graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
+    box = boxes(graph.n_inputs, (0.7,), 0)
+    conditions = THREE if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0]), ([[0.0, 1.0, 0.0]], [-1.0])]
+    cases = Cases.of(spec_of(box, conditions), graph)
+    points = box.sample(300, drawn(0)).flatten(0, 1)
+    strategy = InputSplitting(graph, cases, batch=32, double=double)
+    domains = strategy.roots(torch.arange(len(cases)), torch.full((len(cases),), -math.inf, dtype=torch.float64))
+    for _ in range(4):
+        domains, candidates = strategy.bound(strategy.split(domains))
+        assert_input_domains(graph, cases, domains, points)
+        assert ((candidates >= box.lower - 1e-6) & (candidates <= box.upper + 1e-6)).all()
+    assert domains.bound.min() > -math.inf
+    assert float(domains.weight.sum()) == pytest.approx(1)
+
+
+def test_input_splitting_bounds_before_it_splits() -> None:
+    graph, box = dense(0, [3, 4, 2]), boxes(3, (1.0,), 0)
+    cases = Cases.of(spec_of(box, THREE), graph)
+    strategy = InputSplitting(graph, cases)
+    domains = strategy.roots(torch.arange(3), torch.full((3,), -math.inf, dtype=torch.float64))
+    assert strategy.split(domains) is domains
+    bounded, _ = strategy.bound(domains)
+    assert len(strategy.split(bounded)) > strategy.batch // 2
+
+
+def test_points_and_flat_boxes_are_split_without_harm() -> None:
+    graph = dense(0, [3, 4, 2])
+    box = boxes(3, (1.0,), 0)
+    flat = Box(box.centre.clone(), box.centre.clone())
+    flat.upper[0, 1] = torch.nextafter(flat.lower[0, 1], torch.tensor(math.inf, dtype=torch.float64))
+    cases = Cases.of(spec_of(flat, THREE), graph)
+    strategy = InputSplitting(graph, cases, batch=16)
+    domains = strategy.roots(torch.arange(3), torch.zeros(3, dtype=torch.float64))
+    points = torch.cat([flat.lower, flat.upper])
+    for _ in range(2):
+        domains = strategy.split(domains)
+        assert (domains.lower <= domains.upper).all()
+        domains, _ = strategy.bound(domains)
+        assert_input_domains(graph, cases, domains, points)
+
+
+def assert_neuron_domains(graph: Graph, cases: Cases, root: Root, domains: NeuronDomains, points: Tensor) -> int:
+    """As for input domains; return how many domains have a point."""
+    values, inside = graph.values(points), torch.ones(len(points), len(domains), dtype=torch.bool)
+    for name, index in root.unstable().items():
+        z = values[name].flatten(1)[:, index].unsqueeze(1)
+        inside &= ((z >= domains.lower[name].double()) & (z <= domains.upper[name].double())).all(-1)
+    for case in range(len(cases)):
+        here = inside & (domains.case == case)
+        assert here.any(1).all()
+        bound = torch.where(here & ~domains.bound.isnan(), domains.bound, -math.inf).amax(1)
+        value = excess(cases, graph, case, points)
+        assert (bound <= value + 1e-12 * (1 + value.abs())).all()
+    return int(inside.any(0).sum())
+
+
+@pytest.mark.parametrize("improved", [False, True])
+@pytest.mark.parametrize("name", ["relu", "residual", *CURVES])
+def test_neuron_splitting_covers_and_bounds(name: str, improved: bool) -> None:
+    graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
+    box = boxes(graph.n_inputs, (0.7,), 0)
+    conditions = THREE if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0]), ([[0.0, 1.0, 0.0]], [-1.0])]
+    cases = Cases.of(spec_of(box, conditions), graph)
+    points = box.sample(600, drawn(0)).flatten(0, 1)
+    strategy, domains, root = by_neuron(graph, cases, improved)
+    domains, _ = strategy.bound(domains)
+    for _ in range(4):
+        before = len(domains)
+        domains, candidates = strategy.bound(strategy.split(domains))
+        assert len(domains) == 2 * before
+        assert ((candidates >= box.lower - 1e-6) & (candidates <= box.upper + 1e-6)).all()
+        met = assert_neuron_domains(graph, cases, root, domains, points)
+    assert met > len(cases)
+    assert float(domains.weight.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_splits_are_sound(seed: int) -> None:
+    """Cuts that no rule would choose, several deep, with slopes and multipliers at random."""
+    graph, generator = dense(seed, [3, 6, 6, 2]), drawn(seed)
+    box = boxes(3, (1.0,), seed)
+    cases = Cases.of(spec_of(box, THREE), graph)
+    points = box.sample(2000, generator).flatten(0, 1)
+    strategy, domains, root = by_neuron(graph, cases)
+    domains, _ = strategy.bound(domains)
+    for step in range(4):
+        count = sum(len(index) for index in root.unstable().values())
+        domains = strategy._halve(domains, torch.randint(count, (len(domains),), generator=generator))
+        if step % 2:
+            for part in (domains.beta, domains.alpha):
+                for value in part.values():
+                    value.copy_(torch.randn(value.shape, generator=generator))
+            domains.weights.copy_(torch.rand(domains.weights.shape, generator=generator))
+        least, _, _ = strategy._certify(domains, *strategy.fast)
+        exact, _, _ = strategy._certify(domains, *strategy.exact)
+        for bound in (least.double(), exact):
+            checked = NeuronDomains(**{**vars(domains), "bound": bound.detach()})
+            assert_neuron_domains(graph, cases, root, checked, points)
+
+
+def decide(strategy: str, graph: Graph, spec: Spec, seconds: float = 20.0) -> str:
+    """Search by one strategy alone, without attacks. Neuron splitting gives up early: it is not expected to decide."""
+    cases = Cases.of(spec, graph)
+    checker = Checker(graph, cases, spec, None)
+    case, until = torch.arange(len(cases)), time.monotonic() + (seconds if strategy == "input" else 1.0)
+    if strategy == "input":
+        split = InputSplitting(graph, cases)
+        found: Search[InputDomains] | Search[NeuronDomains] = Search(split, checker, Progress())
+        found.frontier.push(split.roots(case, torch.full((len(cases),), -math.inf, dtype=torch.float64)))  # type: ignore
+        first: Counterexample | None = None
+    else:
+        by, domains, _ = by_neuron(graph, cases, improved=True)
+        domains, points = by.bound(domains)
+        kept = ~(domains.bound > 0)
+        found = Search(by, checker, Progress())
+        found.frontier.push(domains.take(kept))
+        first = checker(domains.case[kept], points[kept])
+    if first is None:
+        found.run(until)
+    return "sat" if first or found.counterexample else "unknown" if len(found.frontier) else "unsat"
+
+
+def allowed(strategy: str, verdict: str) -> tuple[str, ...]:
+    """What a strategy may answer: neuron splitting has no way yet to finish a leaf, where every neuron is decided."""
+    return (verdict,) if strategy == "input" else (verdict, "unknown")
+
+
+@pytest.mark.parametrize("strategy", ["input", "neuron"])
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_around_the_optimum(seed: int, strategy: str) -> None:
+    graph, box = dense(seed, [2, 5, 5, 1]), boxes(2, (1.0,), seed)
+    for sign in (1.0, -1.0):
+        row = torch.tensor([sign], dtype=torch.float64)
+        least = exact_minimum(graph, box, row)
+        assert decide(strategy, graph, spec_of(box, [([[sign]], [least - 1e-3])])) in allowed(strategy, "unsat")
+        assert decide(strategy, graph, spec_of(box, [([[sign]], [least + 1e-3])])) in allowed(strategy, "sat")
+
+
+@pytest.mark.parametrize("strategy", ["input", "neuron"])
+@pytest.mark.parametrize("seed", range(3))
+def test_conjunctions_around_the_optimum(seed: int, strategy: str) -> None:
+    """Two conditions at once; the truth by a grid of which the gradients say how much it can miss."""
+    graph, box = dense(seed, [2, 5, 5, 2]), boxes(2, (1.0,), seed)
+    rows = [[1.0, 0.3], [-0.4, 1.0]]
+    cases = Cases.of(spec_of(box, [(rows, [0.0, 0.0])]), graph)
+    axis = torch.linspace(0, 1, 401, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis) * (box.upper - box.lower) + box.lower
+    values = excess(cases, graph, 0, grid).view(401, 401)
+    steps = torch.maximum(values.diff(dim=0).abs().max(), values.diff(dim=1).abs().max())
+    least, miss = float(values.min()), 2 * float(steps)
+    unsafe, safe = [least + 1e-3] * 2, [least - miss - 1e-3] * 2
+    assert decide(strategy, graph, spec_of(box, [(rows, unsafe)])) in allowed(strategy, "sat")
+    assert decide(strategy, graph, spec_of(box, [(rows, safe)])) in allowed(strategy, "unsat")
+    both = spec_of(box, [(rows, safe), (rows, unsafe)])
+    assert decide(strategy, graph, both) in allowed(strategy, "sat")
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("strategy", ["input", "neuron"])
+def test_other_curves_are_never_wrong(name: str, strategy: str) -> None:
+    graph, box = dense(1, [2, 4, 4, 1], curve=CURVES[name]), boxes(2, (0.5,), 1)
+    y = graph(box.sample(5000, drawn(0)).flatten(0, 1)).flatten()
+    least = float(y.min())
+    assert decide(strategy, graph, spec_of(box, [([[1.0]], [least + 1e-6])]), 2.0) in ("sat", "unknown")
+    assert decide(strategy, graph, spec_of(box, [([[1.0]], [least - 1.0])]), 2.0) in ("unsat", "unknown")
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e100])
+@pytest.mark.parametrize("strategy", ["input", "neuron"])
+def test_overflow_proves_nothing(strategy: str, scale: float) -> None:
+    """Products beyond the largest number: bounds are infinite or no numbers."""
+    graph, box = dense(0, [2, 4, 4, 1], scale), boxes(2, (1.0,), 0)
+    value = float(graph(box.centre))
+    assert decide(strategy, graph, spec_of(box, [([[1.0]], [value])]), 1.0) != "unsat"
+    assert decide(strategy, graph, spec_of(box, [([[-1.0]], [-value])]), 1.0) != "unsat"

@@ -1,0 +1,86 @@
+"""Constant matrices, dense or sparse: rows of vectors times a matrix, with its gradient."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LARGE = 1 << 17
+"""Entries from which on it is worth asking whether a matrix is sparse."""
+
+DENSITY = 0.05
+"""Part of entries that are not zero up to which the sparse product is faster."""
+
+
+class Matrix:
+    """A constant matrix ``(k, n)``; what it needs besides is made when first used."""
+
+    def __init__(self, dense: Tensor) -> None:
+        """Take the dense matrix."""
+        self.dense = dense
+
+    @cached_property
+    def fan(self) -> int:
+        """The largest number of nonzero entries in a row or a column."""
+        if not self.dense.numel():
+            return 0
+        if self.dense.numel() < LARGE:
+            return max(self.dense.shape)
+        nonzero = self.dense != 0
+        return int(max(nonzero.sum(0).max(), nonzero.sum(1).max()))
+
+    @cached_property
+    def is_sparse(self) -> bool:
+        """Whether few entries are not zero."""
+        size = self.dense.numel()
+        return size >= LARGE and int(torch.count_nonzero(self.dense)) <= DENSITY * size
+
+    @cached_property
+    def transposed(self) -> Matrix:
+        """The transposed matrix, ``(n, k)``."""
+        other = Matrix(self.dense.T)
+        other.__dict__["transposed"] = self
+        return other
+
+    @cached_property
+    def absolute(self) -> Matrix:
+        """The absolute values."""
+        return Matrix(self.dense.abs())
+
+    @cached_property
+    def _compressed(self) -> Tensor:
+        """The transposed matrix in compressed rows: the sparse product has the sparse factor on the left."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
+            return self.dense.T.to_sparse_csr()
+
+    def product(self, x: Tensor) -> Tensor:
+        """Return ``x @ matrix`` for ``(N, k)``, without a gradient where sparse."""
+        if not self.is_sparse:
+            return x @ self.dense
+        return (self._compressed @ x.T.contiguous()).T.contiguous()
+
+    def __rmatmul__(self, x: Tensor) -> Tensor:
+        """Return ``x @ matrix`` for ``(..., k)``."""
+        if not x.numel() or not self.is_sparse:
+            return x @ self.dense
+        flat = x.reshape(-1, x.shape[-1])
+        y: Tensor = _Product.apply(flat, self) if x.requires_grad else self.product(flat)
+        return y.reshape(*x.shape[:-1], self.dense.shape[1])
+
+
+class _Product(torch.autograd.Function):
+    """The sparse product, whose gradient is the product with the transposed matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Matrix) -> Tensor:
+        ctx.matrix = matrix
+        return matrix.product(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.matrix.transposed.product(gradients[0]), None
