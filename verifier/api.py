@@ -122,12 +122,12 @@ def _alpha(graph: Graph, box: Box) -> Box:
     plain, output = _crown(graph, box), graph.nodes[OUTPUT]
     lower, upper = plain.lower.clone(), plain.upper.clone()
     for k in range(len(box.lower)):
-        root = Root.of(graph, Box(box.lower[k : k + 1], box.upper[k : k + 1]))
+        root = Root.cheap(graph, Box(box.lower[k : k + 1], box.upper[k : k + 1])).crown()
         if not root.unstable():
             continue
         for part in chunks(graph, output, torch.arange(graph.n_outputs, device=graph.device), 1):
             rows = unit_rows(output, part, box.lower).unsqueeze(0)
-            threshold = torch.full(rows.shape[1:2], math.inf, device=graph.device)
+            threshold = torch.cat([upper[k, part], -lower[k, part]])  # no lower bound can be above it
             with torch.enable_grad():
                 better = root.improve(rows, threshold, ITERATIONS, until=math.inf)
             least, negated = better.rows(rows).minimum(root.box)[0].chunk(2)

@@ -120,15 +120,16 @@ class Run:
         case = torch.arange(len(self.cases), device=self.graph.device)
         if not len(case):
             return None, case
-        if self.config.attack and (found := self.attack(case, 0.02, 0.3)) is not None:
-            return found, case
         roots = Roots(self.graph, self.cases, self.deadline)
-        with timed(self.progress, "bound"), torch.no_grad():
-            case, found = self.first_look(case, roots)
-        if found is not None or not len(case):
-            return found, case
+        case, found = self.first_look(case, roots.first)
+        if found is None and len(case) and self.config.attack:
+            found = self.attack(case, 0.01, 0.3)
+        if found is None and len(case) and self.few_boxes:
+            case, found = self.look_at_boxes(case, roots.of), None
         inputs = varying(self.cases)
-        if self.config.attack and inputs > LOW_DIMENSION and (found := self.attack(case, 0.05, 2.0)) is not None:
+        if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
+            found = self.attack(case, 0.03, 1.0)
+        if found is not None or not len(case):
             return found, case
         arms: list[Arm] = [NeuronArm(roots, case, self.checker, self.progress, self.on_root)]
         if inputs <= FEW_INPUTS:
@@ -142,31 +143,41 @@ class Run:
         """Input splitting; in float64 alone for a model whose inputs are."""
         return InputSplitting(self.graph, self.cases, double=self.fast.graph.dtype == torch.float64)
 
-    def first_look(self, case: Tensor, roots: Roots) -> tuple[Tensor, Counterexample | None]:
-        """Bound every case on its whole box; return the open ones, and a counterexample if one turns up.
-
-        Few boxes with many inputs or many cases are bounded backward, one by one; otherwise the way input splitting
-        does it is cheaper, in batches.
-        """
+    @property
+    def few_boxes(self) -> bool:
+        """Whether input boxes are worth bounding one by one: there are few, with many inputs or many cases each."""
         boxes = len(self.cases.lower)
-        if boxes <= FEW_BOXES and (varying(self.cases) > LOW_DIMENSION or len(self.cases) > 4 * boxes):
-            which = self.cases.set_of[case]
-            parts = [case[which == k] for k in which.unique().tolist()]
-            least = [roots.least(roots.of(int(self.cases.set_of[part[0]])), part).amax(1) for part in parts]
-            return torch.cat([part[~(bound > 0)] for part, bound in zip(parts, least, strict=True)]), None
+        return boxes <= FEW_BOXES and (varying(self.cases) > LOW_DIMENSION or len(self.cases) > 4 * boxes)
+
+    def first_look(self, case: Tensor, bounded: Callable[[int], Root]) -> tuple[Tensor, Counterexample | None]:
+        """Bound every case on its whole box, cheaply; return the open ones, and a counterexample if one turns up."""
+        if self.few_boxes:
+            return self.look_at_boxes(case, bounded), None
         still = []
-        for part in case.split(self.by_input.batch):
-            if time.monotonic() > self.deadline:
-                raise TimeoutError
-            domains = self.by_input.roots(part, torch.full_like(part, -math.inf, dtype=torch.float64))
-            bounded, points = self.by_input.bound(domains)
-            kept = ~(bounded.bound > 0)
-            still.append(part[kept])
-            self.progress.visited += len(part)
-            self.progress.closed += int((~kept).sum())
-            if (found := self.checker(part[kept], points[kept])) is not None:
-                return case, found
+        with timed(self.progress, "bound"), torch.no_grad():
+            for part in case.split(self.by_input.batch):
+                if time.monotonic() > self.deadline:
+                    raise TimeoutError
+                domains = self.by_input.roots(part, torch.full_like(part, -math.inf, dtype=torch.float64))
+                found, points = self.by_input.bound(domains)
+                kept = ~(found.bound > 0)
+                still.append(part[kept])
+                self.progress.visited += len(part)
+                self.progress.closed += int((~kept).sum())
+                if (witness := self.checker(part[kept], points[kept])) is not None:
+                    return case, witness
         return torch.cat(still), None
+
+    def look_at_boxes(self, case: Tensor, bounded: Callable[[int], Root]) -> Tensor:
+        """Bound the cases box by box; return the open ones."""
+        which = self.cases.set_of[case]
+        still = [case[:0]]
+        with timed(self.progress, "bound"), torch.no_grad():
+            for k in which.unique().tolist():
+                part = case[which == k]
+                root = bounded(k)
+                still.append(part[~(Roots.least(self.cases, root, part).amax(1) > 0)])
+        return torch.cat(still)
 
     def attack(self, case: Tensor, share: float, least: float) -> Counterexample | None:
         """Look for a counterexample for a part of the time that is left, or a few tenths of a second."""

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from specs import Case, InputSet, Rows, Spec
-from tests.bounds.nets import boxes, dense, drawn, exact_minimum, residual
+from tests.bounds.nets import Net, boxes, dense, drawn, exact_minimum, residual
 from verifier.attack import Checker
 from verifier.graph.graph import Graph
-from verifier.ops.curves import Abs, Clip, LeakyRelu, PRelu, Sign
+from verifier.ops.curves import Abs, Clip, LeakyRelu, PRelu, Relu, Sign
+from verifier.ops.linear import Linear
 from verifier.ops.op import Op
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress
@@ -56,6 +57,13 @@ def by_neuron(graph: Graph, cases: Cases, improved: bool = False) -> tuple[Neuro
     strategy = NeuronSplitting(root, cases, iterations=10)
     return strategy, strategy.roots(case, least, row, case * cases.bound.shape[1] + row), root
 
+
+FLAT_PRELU = pytest.mark.xfail(
+    reason="NeuronSplitting._project takes a curve's slopes for those of the unstable neurons",
+    raises=RuntimeError,
+    strict=True,
+)
+NEURON_NAMES = [pytest.param("prelu", marks=FLAT_PRELU), "relu", "residual", *(name for name in CURVES if name != "prelu")]
 
 THREE = [([[1.0, -1.0]], [-0.5]), ([[-1.0, 0.0], [0.0, 1.0]], [0.2, 0.1]), ([[0.0, 1.0]], [-1.0])]
 
@@ -131,7 +139,7 @@ def assert_neuron_domains(graph: Graph, cases: Cases, root: Root, domains: Neuro
 
 
 @pytest.mark.parametrize("improved", [False, True])
-@pytest.mark.parametrize("name", ["relu", "residual", *CURVES])
+@pytest.mark.parametrize("name", NEURON_NAMES)
 def test_neuron_splitting_covers_and_bounds(name: str, improved: bool) -> None:
     graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
     box = boxes(graph.n_inputs, (0.7,), 0)
@@ -231,9 +239,15 @@ def test_conjunctions_around_the_optimum(seed: int, strategy: str) -> None:
     assert decide(strategy, graph, both) in allowed(strategy, "sat")
 
 
-@pytest.mark.parametrize("name", CURVES)
-@pytest.mark.parametrize("strategy", ["input", "neuron"])
-def test_other_curves_are_never_wrong(name: str, strategy: str) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        pytest.param(strategy, name, marks=FLAT_PRELU if (strategy, name) == ("neuron", "prelu") else ())
+        for strategy in ("input", "neuron")
+        for name in CURVES
+    ],
+)
+def test_other_curves_are_never_wrong(strategy: str, name: str) -> None:
     graph, box = dense(1, [2, 4, 4, 1], curve=CURVES[name]), boxes(2, (0.5,), 1)
     y = graph(box.sample(5000, drawn(0)).flatten(0, 1)).flatten()
     least = float(y.min())
@@ -249,3 +263,28 @@ def test_overflow_proves_nothing(strategy: str, scale: float) -> None:
     value = float(graph(box.centre))
     assert decide(strategy, graph, spec_of(box, [([[1.0]], [value])]), 1.0) != "unsat"
     assert decide(strategy, graph, spec_of(box, [([[-1.0]], [-value])]), 1.0) != "unsat"
+
+
+@pytest.mark.xfail(reason="NeuronSplitting._bound_with has no margin for the combination of rows", strict=True)
+def test_combined_conditions_answer_for_the_rounding_of_their_rows() -> None:
+    """Two conditions that float32 coefficients contradict each other in, though a point meets both.
+
+    y_1 has to lie between 0.0999999982 y_0 and 0.2999999951 / 3 y_0; the coefficients are rounded apart. Combined, they
+    cancel, and with them the margin for the rounding of the outputs.
+    """
+    one = torch.eye(3, dtype=torch.float64)
+    net = Net(3)
+    net.add(Linear(one))
+    net.add(Relu())
+    net.add(Linear(one))
+    graph = net.graph()
+    ends = torch.tensor([[[1e6, 0.9e5, -1.0]], [[1.1e6, 1.2e5, 1.0]]], dtype=torch.float64)
+    box = Box(ends[0], ends[1])
+    rows = [[0.0999999982, -1.0, 0.0], [-0.2999999951, 3.0, 0.0]]
+    cases = Cases.of(spec_of(box, [(rows, [0.0, 0.0])]), graph)
+    point = torch.tensor([[1.05e6, 1.05e6 * 0.0999999983, 0.0]], dtype=torch.float64)
+    assert float(excess(cases, graph, 0, point)) <= 0
+    strategy, domains, _ = by_neuron(graph, cases)
+    domains.weights.copy_(torch.tensor([[0.75, 0.25]]))
+    least, _, _ = strategy._certify(domains, *strategy.fast)
+    assert not float(least) > 0

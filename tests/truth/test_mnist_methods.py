@@ -21,7 +21,7 @@ def test_methods_lie_inside_one_another() -> None:
     lines = []
     for method in ("interval", "forward", "crown", "alpha"):
         begun = time.monotonic()
-        (found[method],) = verifier.output_bounds(graph, folder / "vnnlib" / "prop_0_0.03.vnnlib.gz", method)
+        (found[method],) = verifier.output_bounds(graph, folder / "vnnlib" / "prop_5_0.05.vnnlib.gz", method)
         width = float((found[method].upper - found[method].lower).mean())
         lines.append(f"{method:8} mean width {width:9.3f}  {time.monotonic() - begun:6.2f} s")
     print("\n" + "\n".join(lines))  # noqa: T201  (figures for whoever runs this with -s)

@@ -47,9 +47,10 @@ class LinearBound:
 class Multiplier:
     """Lagrangian multipliers of ``lower <= z <= upper`` at a node.
 
-    A positive entry prices the lower end, a negative entry the upper one. For any ``values`` of shape ``(B, 1, *node)`` and z in the box, ``values . z >= offset``; subtracting the left side
-    from the rows at z and adding the right side to the offset keeps a lower bound. A split is the case where an end of
-    the box is the branching point (methods: beta-CROWN, Wang et al., NeurIPS 2021, arXiv:2103.06624, section 3).
+    A positive entry prices the lower end, a negative entry the upper one. For any ``values`` of shape
+    ``(B, 1, *node)`` and z in the box, ``values . z >= offset``; subtracting the left side from the rows at z and
+    adding the right side to the offset keeps a lower bound. A split is the case where an end of the box is the branching point
+    (methods: beta-CROWN, Wang et al., NeurIPS 2021, arXiv:2103.06624, section 3).
     """
 
     values: Tensor

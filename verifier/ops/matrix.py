@@ -69,7 +69,8 @@ class Matrix:
         if not x.numel() or not self.is_sparse:
             return x @ self.dense
         flat = x.reshape(-1, x.shape[-1])
-        y: Tensor = _Product.apply(flat, self) if x.requires_grad else self.product(flat)
+        y = _Product.apply(flat, self) if x.requires_grad else self.product(flat)  # type: ignore[no-untyped-call]
+        assert isinstance(y, Tensor)
         return y.reshape(*x.shape[:-1], self.dense.shape[1])
 
 

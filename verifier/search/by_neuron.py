@@ -4,45 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from verifier.bounds.backward import Multiplier, backward
 from verifier.bounds.optimise import Adam
-from verifier.bounds.schedule import Bounds, relax_all
-from verifier.graph.graph import INPUT, OUTPUT
+from verifier.bounds.schedule import Bounds
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.search.branching.babsr import intercept_scores
-from verifier.search.domains import Domains
+from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root
 from verifier.sets import Box
 
-EVALUATED = 1 << 26
-"""Elements that one batch of bounds may hold for its widest node, all domains and candidates together."""
+EVALUATED = 1 << 23
+"""Elements that one batch may hold at its widest node, all domains and candidates together."""
 
+PATIENCE = 10
+"""Steps without a gain of a thousandth of what is missing after which optimising a batch ends."""
 
-@dataclass(frozen=True, eq=False)
-class NeuronDomains(Domains):
-    """Boxes of the neurons that are unstable at the root, ``(B, K)`` by node, with K its unstable neurons.
-
-    Attributes:
-        lower: lower ends by operand node.
-        upper: upper ends by operand node.
-        alpha: slopes by curve, ``(B, P, K)`` in half precision: any slope is sound.
-        beta: multipliers of the boxes by operand node, ``(B, K)`` in half precision.
-        weights: the combination of the case's rows that is bounded, ``(B, R)``, on the simplex.
-        candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined.
-    """
-
-    lower: dict[str, Tensor]
-    upper: dict[str, Tensor]
-    alpha: dict[str, Tensor]
-    beta: dict[str, Tensor]
-    weights: Tensor
-    candidates: Tensor
+ALPHA_RATE, BETA_RATE, WEIGHT_RATE = 0.2, 0.1, 0.05
+"""Rates of ascent for slopes, multipliers and row combinations."""
 
 
 class NeuronSplitting:
@@ -53,14 +36,12 @@ class NeuronSplitting:
     De Palma et al., 2021 (arXiv:2104.06718).
     """
 
-    rates = (0.1, 0.05, 0.98)
-
     def __init__(
         self,
         root: Root,
         cases: Cases,
         deadline: float = math.inf,
-        batch: int = 128,
+        batch: int = 256,
         iterations: int = 40,
         candidates: int = 3,
     ) -> None:
@@ -111,7 +92,7 @@ class NeuronSplitting:
         count, width = domains.candidates.shape
         owner = torch.arange(count).repeat_interleave(width)
         trial = self._halve(domains.take(owner), domains.candidates.flatten())
-        least = self._evaluate(trial)[0]
+        least = self._evaluate(trial)
         worse = torch.minimum(least[: len(owner)], least[len(owner) :]).view(count, width)
         better = torch.maximum(least[: len(owner)], least[len(owner) :]).view(count, width)
         choice = (worse.nan_to_num(nan=-torch.inf) + 1e-3 * better.clamp(max=0)).argmax(1)
@@ -142,152 +123,108 @@ class NeuronSplitting:
 
     def bound(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         """Optimise slopes, multipliers and the row combination in float32; certify what closes in either precision."""
-        best = self._optimise(domains)
-        certified, unsure, points = self._certify(best, *self.fast)
-        certified = certified.double()
+        done = [self._bound(part) for part in self._parts(domains)]
+        return NeuronDomains.cat([part[0] for part in done]), torch.cat([part[1] for part in done])
+
+    def _bound(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
+        batch = self._batch(self.fast, domains)
+        best = self._optimise(batch)
+        record: dict[str, Tensor] = {}
+        found = batch.evaluate(Variables.of(best, torch.float32, self._priced(best)), record, certify=True)
+        assert found.error is not None
+        least = found.least.double()
+        unsure = ~(found.least > 0) & (found.least + found.error > 0)
         if unsure.any():
-            certified[unsure] = torch.fmax(certified[unsure], self._certify(best.take(unsure), *self.exact)[0])
-        return replace(best, bound=torch.fmax(domains.bound, certified)), points.double()
+            some = best.take(unsure)
+            exact = self._batch(self.exact, some)
+            again = exact.evaluate(Variables.of(some, torch.float64, self._priced(some)), certify=True)
+            least[unsure] = torch.fmax(least[unsure], again.least)
+        best = replace(best, bound=torch.fmax(domains.bound, least), candidates=self._candidates(batch, record))
+        return best, found.points.double()
 
-    def _boxes(self, domains: NeuronDomains, bounds: Bounds) -> dict[str, Box]:
-        """Return the boxes of all nodes that nonlinear nodes read, ``(B, *node)``, in the bounds' dtype."""
-        boxes = {}
-        for name in {parent for curve in bounds.graph.nodes.values() for parent in curve.parents}:
-            box = bounds.boxes[name].expand(len(domains))
-            if name in self.unstable:
-                index, shape = self.unstable[name], box.lower.shape
-                lower = box.lower.flatten(1).index_copy(1, index, domains.lower[name].to(box.lower.dtype))
-                upper = box.upper.flatten(1).index_copy(1, index, domains.upper[name].to(box.lower.dtype))
-                inside = Box(lower.view(shape), upper.view(shape))
-                box = inside if box.lower.dtype == torch.float32 else inside.intersect(box)
-            boxes[name] = box
-        return boxes
-
-    def _bound_with(
-        self, bounds: Bounds, cases: Cases, domains: NeuronDomains, leaves: NeuronDomains, boxes: dict[str, Box],
-        record: dict[str, Tensor] | None = None, certify: bool = False,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Bound each domain's combination of rows; ``leaves`` hold the variables, in the bounds' dtype."""
-        graph, count = bounds.graph, len(domains)
-        alpha = {}
-        for name, operand in self.curves.items():
-            shape = graph.nodes[operand].shape
-            values = leaves.alpha[name].transpose(0, 1)
-            dense = values.new_zeros(values.shape[0], count, boxes[operand].lower[0].numel())
-            alpha[name] = dense.index_copy(2, self.unstable[operand], values).view(values.shape[0], count, 1, *shape)
-        multipliers = {}
-        for name, values in leaves.beta.items():
-            dense = values.new_zeros(count, boxes[name].lower[0].numel()).index_copy(1, self.unstable[name], values)
-            multipliers[name] = Multiplier.of(dense.view(count, 1, *graph.nodes[name].shape), boxes[name])
-        rows = (leaves.weights.unsqueeze(1) @ cases.y_rows[domains.case])
-        enclosures = relax_all(graph, boxes, alpha, bounds.enclosures)
-        found = backward(
-            graph, OUTPUT, rows, enclosures, multipliers, scales=bounds.scales if certify else None, record=record
-        )
-        box = bounds.boxes[INPUT].expand(count)
-        full, least = cases.close_combined(domains.case, leaves.weights, found, box)
-        return least.squeeze(1), None if full.error is None else full.error.squeeze(1), full.minimiser(box).squeeze(1)
-
-    def _evaluate(self, domains: NeuronDomains) -> tuple[Tensor, Tensor]:
-        """Bound in float32 without optimisation and without rounding margins: for choosing only."""
-        bounds, cases = self.fast
-        least = [
-            self._bound_with(bounds, cases, part, self._leaves(part, torch.float32), self._boxes(part, bounds))
-            for part in self._parts(domains)
-        ]
-        return torch.cat([part[0] for part in least]), torch.cat([part[2] for part in least])
-
-    def _parts(self, domains: NeuronDomains) -> list[NeuronDomains]:
-        widest = max(node.lower[0].numel() for node in self.root.fast.boxes.values())
-        pieces = torch.arange(len(domains)).split(max(1, EVALUATED // (8 * widest)))
-        return [domains.take(piece) for piece in pieces]
+    def _batch(self, side: tuple[Bounds, Cases], domains: NeuronDomains) -> Batch:
+        return Batch(*side, self.unstable, self.curves, domains)
 
     @staticmethod
-    def _leaves(domains: NeuronDomains, dtype: torch.dtype) -> NeuronDomains:
-        return replace(
-            domains,
-            alpha={name: value.to(dtype) for name, value in domains.alpha.items()},
-            beta={name: value.to(dtype) for name, value in domains.beta.items()},
-            weights=domains.weights.to(dtype),
+    def _priced(domains: NeuronDomains) -> list[str]:
+        """Names of the nodes with multipliers that are not zero."""
+        return [name for name, value in domains.beta.items() if value.any()]
+
+    def _evaluate(self, domains: NeuronDomains) -> Tensor:
+        """Bound in float32 without optimisation and without rounding margins: for choosing only."""
+        parts = self._parts(domains)
+        return torch.cat(
+            [
+                self._batch(self.fast, part).evaluate(Variables.of(part, torch.float32, self._priced(part))).least
+                for part in parts
+            ]
         )
 
-    def _optimise(self, domains: NeuronDomains) -> NeuronDomains:
+    def _parts(self, domains: NeuronDomains) -> list[NeuronDomains]:
+        """Cut a batch into parts that fit into memory."""
+        widest = max(box.lower[0].numel() for box in self.root.fast.boxes.values())
+        pieces = torch.arange(len(domains)).split(max(1, EVALUATED // widest))
+        return [domains] if len(pieces) == 1 else [domains.take(piece) for piece in pieces]
+
+    def _optimise(self, batch: Batch) -> NeuronDomains:
         """Ascend from the parents' variables; return the domains with the best variables found."""
-        bounds, cases = self.fast
-        boxes = self._boxes(domains, bounds)
-        leaves = self._leaves(domains, torch.float32)
-        split = {
-            name: ((domains.lower[name] > box.lower.flatten(1)[:, index]) | (domains.upper[name] < box.upper.flatten(1)[:, index]))
-            for name, index in self.unstable.items()
-            for box in (bounds.boxes[name],)
-        }
-        active = [name for name, mask in split.items() if mask.any()]
-        variables = [*leaves.alpha.values(), *(leaves.beta[name] for name in active), leaves.weights]
-        for variable in variables:
-            variable.requires_grad_()
-        adam = Adam(variables, [self.rates[0]] * len(leaves.alpha) + [self.rates[1]] * len(active) + [0.05], self.rates[2])
-        best, kept = None, None
+        domains = batch.domains
+        split = {name: mask for name in self.unstable if (mask := batch.split(name)).any()}
+        variables = Variables.of(domains, torch.float32, list(split))
+        tensors = variables.tensors()
+        for tensor in tensors:
+            tensor.requires_grad_()
+        rates = [ALPHA_RATE] * len(variables.alpha) + [BETA_RATE] * len(variables.beta) + [WEIGHT_RATE]
+        adam = Adam(tensors, rates)
+        best = torch.full_like(domains.bound, -torch.inf, dtype=torch.float32)
+        kept, stalled = [tensor.detach().clone() for tensor in tensors], 0
         for step in range(self.iterations + 1):
             if time.monotonic() > self.deadline:
                 raise TimeoutError
-            least = self._bound_with(bounds, cases, domains, leaves, boxes)[0]
+            least = batch.evaluate(variables).least
             value = least.detach()
-            with torch.no_grad():
-                if best is None or kept is None:
-                    best, kept = value.clone(), [variable.detach().clone() for variable in variables]
-                else:
-                    better = value > best
-                    best = torch.where(better, value, best)
-                    for copy, variable in zip(kept, variables, strict=True):
-                        copy[better] = variable[better]
+            better = value > best
+            gain = float(torch.where(better & (best <= 0), value - best, 0).sum())
+            best = torch.where(better, value, best)
+            for copy, tensor in zip(kept, tensors, strict=True):
+                copy[better] = tensor.detach()[better]
+            stalled = stalled + 1 if gain < 1e-3 * float(best.clamp(max=0).abs().sum()) else 0
             missing = ~(best > 0)
-            if step == self.iterations or not missing.any():
+            if step == self.iterations or stalled >= PATIENCE or not missing.any():
                 break
-            adam.step(torch.autograd.grad(least[missing].sum(), variables, allow_unused=True))
-            self._project(leaves, split, active, boxes)
-        assert kept is not None
-        slopes = dict(zip(leaves.alpha, kept, strict=False))
-        prices = dict(zip(active, kept[len(slopes) :], strict=False))
+            adam.step(torch.autograd.grad(least[missing].sum(), tensors, allow_unused=True))
+            self._project(variables, split, batch)
+        slopes, prices = len(variables.alpha), len(variables.beta)
+        alpha = dict(zip(variables.alpha, kept[:slopes], strict=True))
+        beta = dict(zip(variables.beta, kept[slopes : slopes + prices], strict=True))
         return replace(
             domains,
-            alpha={name: value.half() for name, value in slopes.items()},
-            beta={**domains.beta, **{name: value.half() for name, value in prices.items()}},
-            weights=kept[-1],
+            alpha={name: value.half() for name, value in alpha.items()},
+            beta={**domains.beta, **{name: value.clamp(-6e4, 6e4).half() for name, value in beta.items()}},
+            weights=kept[-1].to(domains.weights),
         )
 
     @torch.no_grad()
-    def _project(self, leaves: NeuronDomains, split: dict[str, Tensor], active: list[str], boxes: dict[str, Box]) -> None:
-        for name, value in leaves.alpha.items():
-            operand = self.curves[name]
-            op, index = self.root.exact.graph.nodes[name].op, self.unstable[operand]
+    def _project(self, variables: Variables, split: dict[str, Tensor], batch: Batch) -> None:
+        """Return the variables to where they are sound and useful after a step."""
+        for name, value in variables.alpha.items():
+            op = self.root.exact.graph.nodes[name].op
             assert isinstance(op, Curve)
-            box = Box(boxes[operand].lower.flatten(1)[:, index], boxes[operand].upper.flatten(1)[:, index])
-            value.copy_(op.project(value.transpose(0, 1).unsqueeze(2), box).squeeze(2).transpose(0, 1))
-        for name in active:
-            leaves.beta[name].mul_(split[name])
-        leaves.weights.clamp_(min=0).div_(leaves.weights.sum(1, keepdim=True).clamp(min=1e-12))
+            inside = op.project(value.transpose(0, 1).unsqueeze(2), batch.local(self.curves[name]))
+            value.copy_(inside.squeeze(2).transpose(0, 1))
+        for name, value in variables.beta.items():
+            value.mul_(split[name])
+        variables.weights.clamp_(min=0).div_(variables.weights.sum(1, keepdim=True).clamp(min=1e-12))
 
-    def _certify(self, best: NeuronDomains, bounds: Bounds, cases: Cases) -> tuple[Tensor, Tensor, Tensor]:
-        """Bound with rounding margins; fill in the candidates for the next split.
-
-        Returns:
-            Certified bounds, where only the margin keeps a domain open, and candidate counterexamples.
-        """
-        record: dict[str, Tensor] = {}
-        boxes = self._boxes(best, bounds)
-        leaves = self._leaves(best, bounds.graph.dtype)
-        least, error, points = self._bound_with(bounds, cases, best, leaves, boxes, record, certify=True)
-        assert error is not None
-        if bounds.graph.dtype == torch.float32:
-            scores = torch.cat(
-                [
-                    intercept_scores(bounds.graph, record, name, boxes, self.curves).flatten(1)[:, index]
-                    for name, index in self.unstable.items()
-                ],
-                dim=1,
-            )
-            top = scores.topk(min(self.count, scores.shape[1]), dim=1).indices
-            best.candidates[:, : top.shape[1]] = top
-            best.candidates[:, top.shape[1] :] = top[:, :1]
-        return least, ~(least > 0) & (least + error > 0), points
-
+    def _candidates(self, batch: Batch, record: dict[str, Tensor]) -> Tensor:
+        """Choose the neurons that the next split will try, ``(B, C)``."""
+        graph = batch.bounds.graph
+        scores = torch.cat(
+            [
+                intercept_scores(graph, record, name, batch.boxes, self.curves).flatten(1)[:, index]
+                for name, index in self.unstable.items()
+            ],
+            dim=1,
+        )
+        top = scores.topk(min(self.count, scores.shape[1]), dim=1).indices
+        return torch.cat([top, top[:, :1].expand(-1, self.count - top.shape[1])], dim=1)

@@ -13,7 +13,8 @@ from torch import Tensor
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search, Witness
 from verifier.search.by_input import InputSplitting
-from verifier.search.by_neuron import NeuronDomains, NeuronSplitting
+from verifier.search.by_neuron import NeuronSplitting
+from verifier.search.neuron_batch import NeuronDomains
 from verifier.search.root import Root, Roots
 
 FIRST_TURN = 1.0
@@ -27,7 +28,10 @@ ROOT_SHARE = 0.2
 class Arm(Protocol):
     """A way to search that can be run for a while."""
 
-    counterexample: Counterexample | None
+    @property
+    def counterexample(self) -> Counterexample | None:
+        """The counterexample found, if any."""
+        ...
 
     def run(self, until: float, rounds: int | None) -> None:
         """Search on until ``time.monotonic()`` passes a time."""
@@ -115,7 +119,7 @@ class NeuronArm:
         left = deadline - time.monotonic()
         share = ROOT_SHARE * left if math.isfinite(left) else 60.0
         root = self.roots.improve(int(which), case, ROOT_ITERATIONS, time.monotonic() + share)
-        least, row = self.roots.least(root, case).max(1)
+        least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
         search = Search(strategy, self.witness, self.progress)
         still = (~(least > 0)).nonzero().flatten()
@@ -124,7 +128,8 @@ class NeuronArm:
             domains, points = strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row))
             kept = ~(domains.bound > 0)
             search.frontier.push(domains.take(kept))
-            self.counterexample = self.witness(domains.case[kept], points[kept]) or self.on_root(root, domains.case[kept])
+            case = domains.case[kept]
+            self.counterexample = self.witness(case, points[kept]) or self.on_root(root, case)
         return search
 
     def cases(self) -> Tensor:
@@ -139,7 +144,8 @@ class NeuronArm:
 
     def left(self) -> float:
         """See ``Arm.left``."""
-        return len(self.waiting) / max(1, len(self.roots.cases)) + (0.0 if self.search is None else self.search.frontier.weight)
+        searched = 0.0 if self.search is None else self.search.frontier.weight
+        return len(self.waiting) / max(1, len(self.roots.cases)) + searched
 
 
 def take_turns(

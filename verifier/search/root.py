@@ -32,18 +32,20 @@ class Root:
     alpha: dict[str, Tensor]
 
     @staticmethod
-    def of(graph: Graph, box: Box, until: float = math.inf) -> Root:
-        """Bound a network over a box ``(1, n)``, both in float64, by plain backward bounds in float32.
+    def cheap(graph: Graph, box: Box) -> Root:
+        """Bound a network over a box ``(1, n)`` in float64 without backward bounds: forward where few inputs vary."""
+        few = int((box.lower < box.upper).sum()) <= FEW_INPUTS
+        exact = bound_nodes(graph, box, FORWARD if few else INTERVAL)
+        return Root(exact, rounded(exact), {})
 
-        Before them come the cheap ones, forward where few inputs vary, in float64: their rounding errors would pile up.
+    def crown(self, until: float = math.inf) -> Root:
+        """Add plain backward bounds, computed in float32.
 
         Raises:
             TimeoutError: time ran out.
         """
-        cheap = bound_nodes(graph, box, FORWARD if int((box.lower < box.upper).sum()) <= FEW_INPUTS else INTERVAL)
-        known = _known(cheap.boxes, torch.float32)
-        fast = bound_nodes(graph.to(torch.float32), box.to(torch.float32), CROWN, known=known, until=until)
-        exact = bound_nodes(graph, box, INTERVAL, known=_known(fast.boxes, torch.float64))
+        fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], CROWN, known=self.fast.boxes, until=until)
+        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=_known(fast.boxes, torch.float64))
         return Root(exact, rounded(exact), {})
 
     def improve(
@@ -101,12 +103,20 @@ class Roots:
         """Take the problem in float64."""
         self.graph, self.cases, self.deadline = graph, cases, deadline
         self._roots: dict[int, Root] = {}
+        self._bounded: set[int] = set()
 
-    def of(self, which: int) -> Root:
-        """Return the root of an input box by plain bounds, or better ones if ``improve`` went before."""
+    def first(self, which: int) -> Root:
+        """Return the root of an input box by the cheap bounds, or better ones if they exist."""
         if which not in self._roots:
             box = Box(self.cases.lower[which : which + 1], self.cases.upper[which : which + 1])
-            self._roots[which] = Root.of(self.graph, box, self.deadline)
+            self._roots[which] = Root.cheap(self.graph, box)
+        return self._roots[which]
+
+    def of(self, which: int) -> Root:
+        """Return the root of an input box by plain backward bounds, or better ones if they exist."""
+        if which not in self._bounded:
+            self._roots[which] = self.first(which).crown(self.deadline)
+            self._bounded.add(which)
         return self._roots[which]
 
     def improve(self, which: int, case: Tensor, iterations: int, until: float) -> Root:
@@ -120,8 +130,9 @@ class Roots:
         self._roots[which] = root.improve(rows, threshold, iterations, until, self.deadline)
         return self._roots[which]
 
-    def least(self, root: Root, case: Tensor) -> Tensor:
+    @staticmethod
+    def least(cases: Cases, root: Root, case: Tensor) -> Tensor:
         """Return certified bounds of the excess of a root's cases, ``(B, R)``."""
-        found = root.rows(self.cases.y_rows[case].flatten(0, 1).unsqueeze(0))
-        by_case = found.reshape(len(case), self.cases.bound.shape[1])
-        return self.cases.close(case, by_case, root.box.expand(len(case)))[1]
+        found = root.rows(cases.y_rows[case].flatten(0, 1).unsqueeze(0))
+        by_case = found.reshape(len(case), cases.bound.shape[1])
+        return cases.close(case, by_case, root.box.expand(len(case)))[1]

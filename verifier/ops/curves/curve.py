@@ -8,7 +8,7 @@ and every choice of them is sound.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +31,10 @@ class Curve(Op, register=False):
     @abstractmethod
     def start(self, x: Box) -> Tensor:
         """Return the slopes of least area, shape ``(parameters, B, 1, *node)``."""
+
+    def prepare(self, x: Box) -> Callable[[Tensor | None], Enclosure]:
+        """Do what ``relax`` does for any slopes on fixed boxes once; return the rest as a function of the slopes."""
+        return lambda alpha: self.relax(x, alpha=alpha)
 
     @abstractmethod
     def project(self, alpha: Tensor, x: Box) -> Tensor:

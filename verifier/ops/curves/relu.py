@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,17 +47,21 @@ class Relu(Curve):
 
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """See ``Op.relax``."""
-        lower, upper = x[0].lower.unsqueeze(1), x[0].upper.unsqueeze(1)
-        slope = (self.start(x[0]) if alpha is None else self.project(alpha, x[0]))[0]
+        return self.prepare(x[0])(alpha)
+
+    def prepare(self, x: Box) -> Callable[[Tensor | None], Enclosure]:
+        """See ``Curve.prepare``: only the lower slopes of unstable neurons vary."""
+        lower, upper = x.lower.unsqueeze(1), x.upper.unsqueeze(1)
         unstable = (lower < 0) & (upper > 0)
         active = (lower >= 0).to(lower)
         chord = torch.where(unstable, upper / torch.where(unstable, upper - lower, 1), active)
-        return Diagonal(
-            lower_slope=torch.where(unstable, slope, active),
-            lower_offset=None,
-            upper_slope=chord,
-            upper_offset=torch.where(unstable, -chord * lower, 0),
-        )
+        offset = torch.where(unstable, -chord * lower, 0)
+
+        def enclose(alpha: Tensor | None) -> Enclosure:
+            slope = (self.start(x) if alpha is None else alpha.clamp(0, 1))[0]
+            return Diagonal(torch.where(unstable, slope, active), None, chord, offset)
+
+        return enclose
 
     def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
         """See ``Curve.parallel``."""

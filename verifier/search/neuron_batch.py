@@ -1,0 +1,151 @@
+"""Bounding a batch of domains that share the input box: what the optimiser evaluates again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verifier.bounds.backward import Multiplier, backward
+from verifier.bounds.schedule import Bounds
+from verifier.graph.graph import INPUT, OUTPUT
+from verifier.ops.curves import Curve
+from verifier.problem import Cases
+from verifier.search.domains import Domains
+from verifier.sets import Box
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronDomains(Domains):
+    """Boxes of the neurons that are unstable at the root, ``(B, K)`` by node, with K its unstable neurons.
+
+    Attributes:
+        lower: lower ends by operand node.
+        upper: upper ends by operand node.
+        alpha: slopes by curve, ``(B, P, K)`` in half precision: any slope is sound.
+        beta: multipliers of the boxes by operand node, ``(B, K)`` in half precision.
+        weights: the combination of the case's rows that is bounded, ``(B, R)``, on the simplex.
+        candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined.
+    """
+
+    lower: dict[str, Tensor]
+    upper: dict[str, Tensor]
+    alpha: dict[str, Tensor]
+    beta: dict[str, Tensor]
+    weights: Tensor
+    candidates: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variables:
+    """What is optimised: slopes ``(B, P, K)`` by curve, multipliers ``(B, K)`` by node, weights ``(B, R)``."""
+
+    alpha: dict[str, Tensor]
+    beta: dict[str, Tensor]
+    weights: Tensor
+
+    @staticmethod
+    def of(domains: NeuronDomains, dtype: torch.dtype, prices: list[str]) -> Variables:
+        """Copy those of domains, with the multipliers of the listed nodes."""
+        return Variables(
+            {name: value.to(dtype, copy=True) for name, value in domains.alpha.items()},
+            {name: domains.beta[name].to(dtype, copy=True) for name in prices},
+            domains.weights.to(dtype, copy=True),
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """Return all of them in a fixed order."""
+        return [*self.alpha.values(), *self.beta.values(), self.weights]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Bounds ``(B,)``, of which ``error`` is the part for rounding (None if left out), and where they are attained."""
+
+    least: Tensor
+    error: Tensor | None
+    points: Tensor
+
+
+class Batch:
+    """Domains on their boxes, with everything prepared that does not depend on the variables.
+
+    Args:
+        bounds: of the root, in the dtype to compute in.
+        cases: in the same dtype.
+        unstable: flat indices of the root's unstable elements, by operand node.
+        curves: operand of each curve that has unstable elements.
+        domains: the batch.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        cases: Cases,
+        unstable: Mapping[str, Tensor],
+        curves: Mapping[str, str],
+        domains: NeuronDomains,
+    ) -> None:
+        self.bounds, self.cases, self.unstable, self.curves, self.domains = bounds, cases, unstable, curves, domains
+        self.boxes = {name: self._box(name) for name in self._operands()}
+        self.input = bounds.boxes[INPUT].expand(len(domains))
+        self.relaxations = {
+            name: node.op.prepare(self.boxes[node.parents[0]])
+            for name, node in bounds.graph.nodes.items()
+            if isinstance(node.op, Curve)
+        }
+
+    def _operands(self) -> set[str]:
+        nodes = self.bounds.graph.nodes.values()
+        return {node.parents[0] for node in nodes if isinstance(node.op, Curve)}
+
+    def _box(self, name: str) -> Box:
+        """Return the box of an operand, ``(B, *node)``: the root's, narrowed by the domain's."""
+        box = self.bounds.boxes[name].expand(len(self.domains))
+        if name not in self.unstable:
+            return box
+        index, shape = self.unstable[name], box.lower.shape
+        ends = self.domains.lower[name].to(box.lower), self.domains.upper[name].to(box.lower)
+        lower, upper = (
+            old.flatten(1).index_copy(1, index, new).view(shape)
+            for old, new in zip((box.lower, box.upper), ends, strict=True)
+        )
+        return Box(lower, upper).intersect(box)
+
+    def local(self, name: str) -> Box:
+        """Return the box of a node's unstable elements, ``(B, K)``."""
+        index = self.unstable[name]
+        return Box(self.boxes[name].lower.flatten(1)[:, index], self.boxes[name].upper.flatten(1)[:, index])
+
+    def split(self, name: str) -> Tensor:
+        """Tell which unstable elements of a node a domain has narrowed, ``(B, K)``."""
+        index, root, local = self.unstable[name], self.bounds.boxes[name], self.local(name)
+        return (local.lower > root.lower.flatten(1)[:, index]) | (local.upper < root.upper.flatten(1)[:, index])
+
+    def evaluate(
+        self, variables: Variables, record: dict[str, Tensor] | None = None, *, certify: bool = False
+    ) -> Outcome:
+        """Bound each domain's combination of rows; with rounding margins if ``certify``, else differentiable."""
+        graph, count = self.bounds.graph, len(self.domains)
+        enclosures = dict(self.bounds.enclosures)
+        for name, relaxation in self.relaxations.items():
+            alpha = None
+            if name in self.curves:
+                operand, values = self.curves[name], variables.alpha[name].transpose(0, 1)
+                dense = values.new_zeros(values.shape[0], count, self.boxes[operand].lower[0].numel())
+                dense = dense.index_copy(2, self.unstable[operand], values)
+                alpha = dense.view(values.shape[0], count, 1, *graph.nodes[operand].shape)
+            enclosures[name] = relaxation(alpha)
+        multipliers = {}
+        for name, values in variables.beta.items():
+            dense = values.new_zeros(count, self.boxes[name].lower[0].numel())
+            dense = dense.index_copy(1, self.unstable[name], values)
+            multipliers[name] = Multiplier.of(dense.view(count, 1, *graph.nodes[name].shape), self.boxes[name])
+        rows = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case]
+        scales = self.bounds.scales if certify else None
+        found = backward(graph, OUTPUT, rows, enclosures, multipliers, scales, record)
+        full, least = self.cases.close_combined(self.domains.case, variables.weights, found, self.input)
+        error = None if full.error is None else full.error.squeeze(1)
+        return Outcome(least.squeeze(1), error, full.minimiser(self.input).squeeze(1))
