@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,9 @@ from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress, Reason, Result, Verdict
-from verifier.search.bab import Witness
+from verifier.search.bab import Witness, out_of_memory
 from verifier.search.by_input import InputSplitting, varying
+from verifier.search.leaves import Leaves
 from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
 from verifier.search.root import Root, Roots
 
@@ -74,12 +75,14 @@ def verify(
         reason = None
         if verdict is Verdict.UNKNOWN:
             reason = Reason.TIMEOUT if time.monotonic() >= deadline else Reason.GAVE_UP
-        return Result(verdict, reason, time.monotonic() - begun, progress, witness)
+        return Result(verdict, reason, time.monotonic() - begun, progress, witness, leaves=tuple(run.leaves))
     except TimeoutError:
         reason, detail = Reason.TIMEOUT, ""
     except KeyboardInterrupt:
         reason, detail = Reason.INTERRUPTED, ""
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         reason, detail = Reason.MEMORY, str(error).splitlines()[0] if str(error) else ""
     return Result(Verdict.UNKNOWN, reason, time.monotonic() - begun, progress, None, detail)
 
@@ -96,10 +99,15 @@ class Run:
     fast: Objective
     checker: Witness
     generator: torch.Generator
+    leaves: list[Leaves] = field(default_factory=list)
 
     @staticmethod
     def prepare(
-        model: Any, spec: Spec | str | Path, config: Config, progress: Progress, deadline: float,
+        model: Any,
+        spec: Spec | str | Path,
+        config: Config,
+        progress: Progress,
+        deadline: float,
         watch: Callable[[Progress], None] | None,
     ) -> Run:
         """Read everything, and set the machine up."""
@@ -135,6 +143,7 @@ class Run:
         if inputs <= FEW_INPUTS:
             arm = InputArm(self.by_input, case, self.checker, self.progress)
             arms = [arm, *arms] if inputs <= LOW_DIMENSION else [*arms, arm]
+        self.leaves = [arm.leaves for arm in arms]
         with timed(self.progress, "search"):
             return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
 

@@ -58,7 +58,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """The answer of a run. ``reason`` says why a verdict is unknown, ``detail`` adds words for a person."""
+    """The answer of a run.
+
+    ``reason`` says why a verdict is unknown, ``detail`` adds words for a person; ``leaves`` are the closed parts of the
+    search (``search.leaves.Leaves``), one entry for each way of searching.
+    """
 
     verdict: Verdict
     reason: Reason | None
@@ -66,6 +70,7 @@ class Result:
     progress: Progress
     counterexample: Counterexample | None = None
     detail: str = ""
+    leaves: tuple[Any, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -154,25 +154,31 @@ BLOCK = 64
 """Length of the pieces in which ``dot`` sums, so that few roundings pile up on any term."""
 
 
+def flat(values: Tensor) -> Tensor:
+    """Join a node's axes, which may be none: ``(B, *node)`` gives ``(B, N)``."""
+    return values.reshape(len(values), -1)
+
+
 def dot(rows: Tensor, values: Tensor) -> Tensor:
     """Sum of products over the node's axes: ``(B, S, *node)`` with ``(B or 1, S or 1, *node)`` gives ``(B, S)``.
 
     No term takes part in more than ``summands(size of the node)`` additions.
     """
     domains, count = rows.shape[:2]
-    flat, other = rows.reshape(domains, count, -1), values.reshape(*values.shape[:2], -1)
-    length = flat.shape[2]
+    joined, other = rows.reshape(domains, count, -1), values.reshape(*values.shape[:2], -1)
+    length = joined.shape[2]
     if length > 4 * BLOCK and length % BLOCK == 0:
-        flat, other = flat.unflatten(2, (-1, BLOCK)), other.unflatten(2, (-1, BLOCK))
+        joined, other = joined.unflatten(2, (-1, BLOCK)), other.unflatten(2, (-1, BLOCK))
         if other.shape[1] == 1:
-            pieces: Tensor = torch.matmul(flat.transpose(1, 2), other.squeeze(1).unsqueeze(-1))  # (B, N / BLOCK, S, 1)
+            # (B, N / BLOCK, S, 1)
+            pieces: Tensor = torch.matmul(joined.transpose(1, 2), other.squeeze(1).unsqueeze(-1))
             return pieces.sum(1).squeeze(-1)
-        terms: Tensor = flat * other
+        terms: Tensor = joined * other
         return terms.sum(-1).sum(-1)
     if other.shape[1] == 1:
-        product: Tensor = torch.matmul(flat, other.transpose(1, 2))
+        product: Tensor = torch.matmul(joined, other.transpose(1, 2))
         return product.squeeze(-1)
-    return (flat * other).sum(-1)
+    return (joined * other).sum(-1)
 
 
 def summands(length: int) -> int:

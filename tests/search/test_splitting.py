@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from verifier.problem import Cases
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search
 from verifier.search.by_input import InputDomains, InputSplitting
-from verifier.search.by_neuron import NeuronDomains, NeuronSplitting
+from verifier.search.by_neuron import NeuronSplitting
+from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root, Roots
 from verifier.sets import Box
 
@@ -53,17 +55,20 @@ def excess(cases: Cases, graph: Graph, case: int, points: Tensor) -> Tensor:
 def by_neuron(graph: Graph, cases: Cases, improved: bool = False) -> tuple[NeuronSplitting, NeuronDomains, Root]:
     case, roots = torch.arange(len(cases)), Roots(graph, cases)
     root = roots.improve(0, case, 10, math.inf) if improved else roots.of(0)
-    least, row = roots.least(root, case).max(1)
+    found = root.rows(cases.y_rows[case].flatten(0, 1).unsqueeze(0)).reshape(*cases.bound.shape)
+    least, row = cases.close(case, found, root.box.expand(len(case)))[1].max(1)
     strategy = NeuronSplitting(root, cases, iterations=10)
     return strategy, strategy.roots(case, least, row, case * cases.bound.shape[1] + row), root
 
 
-FLAT_PRELU = pytest.mark.xfail(
-    reason="NeuronSplitting._project takes a curve's slopes for those of the unstable neurons",
-    raises=RuntimeError,
-    strict=True,
-)
-NEURON_NAMES = [pytest.param("prelu", marks=FLAT_PRELU), "relu", "residual", *(name for name in CURVES if name != "prelu")]
+def certified(strategy: NeuronSplitting, domains: NeuronDomains, dtype: torch.dtype) -> Tensor:
+    """Bounds of domains, rounding included, with the variables they have."""
+    side = strategy.fast if dtype == torch.float32 else strategy.exact
+    batch = Batch(*side, strategy.unstable, strategy.curves, domains)
+    return batch.evaluate(Variables.of(domains, dtype, list(domains.beta)), certify=True).least.double()
+
+
+NEURON_NAMES = ["relu", "residual", "leaky", "prelu", "abs", "clip", "sign"]
 
 THREE = [([[1.0, -1.0]], [-0.5]), ([[-1.0, 0.0], [0.0, 1.0]], [0.2, 0.1]), ([[0.0, 1.0]], [-1.0])]
 
@@ -175,10 +180,8 @@ def test_random_splits_are_sound(seed: int) -> None:
                 for value in part.values():
                     value.copy_(torch.randn(value.shape, generator=generator))
             domains.weights.copy_(torch.rand(domains.weights.shape, generator=generator))
-        least, _, _ = strategy._certify(domains, *strategy.fast)
-        exact, _, _ = strategy._certify(domains, *strategy.exact)
-        for bound in (least.double(), exact):
-            checked = NeuronDomains(**{**vars(domains), "bound": bound.detach()})
+        for dtype in (torch.float32, torch.float64):
+            checked = dataclasses.replace(domains, bound=certified(strategy, domains, dtype))
             assert_neuron_domains(graph, cases, root, checked, points)
 
 
@@ -242,7 +245,7 @@ def test_conjunctions_around_the_optimum(seed: int, strategy: str) -> None:
 @pytest.mark.parametrize(
     ("strategy", "name"),
     [
-        pytest.param(strategy, name, marks=FLAT_PRELU if (strategy, name) == ("neuron", "prelu") else ())
+        (strategy, name)
         for strategy in ("input", "neuron")
         for name in CURVES
     ],
@@ -265,7 +268,6 @@ def test_overflow_proves_nothing(strategy: str, scale: float) -> None:
     assert decide(strategy, graph, spec_of(box, [([[-1.0]], [-value])]), 1.0) != "unsat"
 
 
-@pytest.mark.xfail(reason="NeuronSplitting._bound_with has no margin for the combination of rows", strict=True)
 def test_combined_conditions_answer_for_the_rounding_of_their_rows() -> None:
     """Two conditions that float32 coefficients contradict each other in, though a point meets both.
 
@@ -286,5 +288,4 @@ def test_combined_conditions_answer_for_the_rounding_of_their_rows() -> None:
     assert float(excess(cases, graph, 0, point)) <= 0
     strategy, domains, _ = by_neuron(graph, cases)
     domains.weights.copy_(torch.tensor([[0.75, 0.25]]))
-    least, _, _ = strategy._certify(domains, *strategy.fast)
-    assert not float(least) > 0
+    assert not float(certified(strategy, domains, torch.float32)) > 0

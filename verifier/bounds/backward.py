@@ -27,10 +27,14 @@ class LinearBound:
     error: Tensor | None
 
     def minimum(self, box: Box) -> Tensor:
-        """Return the least value over boxes ``(B, n)``, less the error; shape ``(B, S)``."""
+        """Return the least value over boxes ``(B, n)``, less the error; shape ``(B, S)``.
+
+        What is not finite says nothing: it becomes minus infinity.
+        """
         positive, negative = self.coefficients.clamp(min=0), self.coefficients.clamp(max=0)
         least = dot(positive, box.lower.unsqueeze(1)) + dot(negative, box.upper.unsqueeze(1)) + self.offset
-        return least if self.error is None else least - self.error
+        least = least if self.error is None else least - self.error
+        return torch.where(least.isfinite(), least, -torch.inf)
 
     def reshape(self, domains: int, rows: int) -> LinearBound:
         """Regroup B * S rows, domain by domain."""
@@ -49,8 +53,8 @@ class Multiplier:
 
     A positive entry prices the lower end, a negative entry the upper one. For any ``values`` of shape
     ``(B, 1, *node)`` and z in the box, ``values . z >= offset``; subtracting the left side from the rows at z and
-    adding the right side to the offset keeps a lower bound. A split is the case where an end of the box is the branching point
-    (methods: beta-CROWN, Wang et al., NeurIPS 2021, arXiv:2103.06624, section 3).
+    adding the right side to the offset keeps a lower bound. A split is the case where an end of the box is the
+    branching point (beta-CROWN: Wang et al., NeurIPS 2021, arXiv:2103.06624, section 3).
     """
 
     values: Tensor

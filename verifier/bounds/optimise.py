@@ -14,7 +14,7 @@ from verifier.bounds.backward import backward
 from verifier.bounds.schedule import Bounds, Slopes, relax_all, undecided, unit_rows
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Curve
-from verifier.sets import Box
+from verifier.sets import Box, flat
 
 PARAMETERS = 1 << 23
 """Slopes kept at most, over all rows; beyond it the rows of a node share theirs."""
@@ -126,7 +126,7 @@ class JointAscent:
         for start, elements in self.elements.items():
             node = self.graph.nodes[start]
             enclosures = relax_all(self.graph, boxes, self.alpha[start], self.bounds.enclosures, start)
-            lower, upper = self.boxes[start].lower.flatten(1), self.boxes[start].upper.flatten(1)
+            lower, upper = flat(self.boxes[start].lower), flat(self.boxes[start].upper)
             found = backward(self.graph, start, unit_rows(node, elements, lower).unsqueeze(0), enclosures)
             least, negated = found.minimum(boxes[INPUT]).chunk(2, dim=1)
             lower = lower.index_copy(1, elements, torch.fmax(lower[:, elements], least))
@@ -152,9 +152,9 @@ class JointAscent:
             self.best = torch.where(better, value, self.best)
             for name, kept in self.best_alpha.items():
                 kept[:, :, better] = self.alpha[OUTPUT][name].detach()[:, :, better]
-            stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(min=0).sum()) else 0
+            stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(0, 1e30).sum()) else 0
             missing = ~(self.best > threshold)
-            if not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
+            if not self.adam.parameters or not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
                 return
             gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
             self.adam.step(gradients)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from verifier.result import Counterexample, Progress
 from verifier.search.domains import Domains, Frontier
+from verifier.search.leaves import Leaves
 
 D = TypeVar("D", bound=Domains)
 
@@ -45,13 +46,15 @@ class Search(Generic[D]):
     Attributes:
         strategy: how to split and bound.
         witness: how to test candidates.
-        frontier: the open domains.
         progress: counts, for people.
+        leaves: what was closed.
+        frontier: the open domains.
     """
 
     strategy: Strategy[D]
     witness: Witness
     progress: Progress
+    leaves: Leaves = field(default_factory=Leaves)
     frontier: Frontier[D] = field(default_factory=Frontier)
     counterexample: Counterexample | None = None
     rounds: int = 0
@@ -71,7 +74,9 @@ class Search(Generic[D]):
             batch = self.frontier.pop(self.strategy.batch)
             try:
                 children, points = self.strategy.bound(self.strategy.split(batch))
-            except torch.OutOfMemoryError:
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
                 self.frontier.push(batch)
                 if self.strategy.batch == 1:
                     raise MemoryError("a single domain does not fit into device memory") from None
@@ -80,6 +85,12 @@ class Search(Generic[D]):
             still_open = ~(children.bound > 0)
             self.counterexample = self.witness(children.case[still_open], points[still_open])
             self.frontier.push(children.take(still_open))
+            self.leaves.add(children.take(~still_open))
             self.progress.visited += len(children)
             self.progress.closed += len(children) - int(still_open.sum())
             self.progress.open, self.progress.bound = len(self.frontier), self.frontier.worst
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out: on the CPU, torch raises a plain RuntimeError."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

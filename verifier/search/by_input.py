@@ -12,7 +12,7 @@ from verifier.graph.graph import INPUT, Graph
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.search.domains import Domains
-from verifier.sets import Box
+from verifier.sets import Box, flat
 
 WORK = 10**10
 """Multiplications of one round of forward bounds."""
@@ -131,9 +131,9 @@ def gap_by_coordinate(bounds: Bounds, record: dict[str, Tensor], row: Tensor) ->
         if isinstance(node.op, Curve):
             operand = node.parents[0]
             _, low, high = node.op.parallel(bounds.boxes[operand])
-            seen = rows[torch.arange(len(rows)), row].abs().flatten(1) * (high - low).flatten(1)
-            slopes = bounds.forms[operand].slopes.flatten(2).abs()
-            part = seen / (slopes.sum(1) + bounds.forms[operand].error.flatten(1)).clamp(min=1e-30)
+            seen = flat(rows[torch.arange(len(rows)), row].abs()) * flat(high - low)
+            slopes = bounds.forms[operand].slopes.reshape(*bounds.forms[operand].slopes.shape[:2], -1).abs()
+            part = seen / (slopes.sum(1) + flat(bounds.forms[operand].error)).clamp(min=1e-30)
             blame[:, varying] += (slopes @ part.unsqueeze(-1)).squeeze(-1)
     return torch.where(width > 0, blame / torch.where(width > 0, width, 1), 0)
 

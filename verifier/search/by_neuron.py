@@ -16,7 +16,7 @@ from verifier.problem import Cases
 from verifier.search.branching.babsr import intercept_scores
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root
-from verifier.sets import Box
+from verifier.sets import Box, flat
 
 EVALUATED = 1 << 23
 """Elements that one batch may hold at its widest node, all domains and candidates together."""
@@ -51,10 +51,13 @@ class NeuronSplitting:
         self.unstable = root.unstable()
         self.batch, self.iterations, self.count = batch, iterations, candidates
         self.fast, self.exact = (root.fast, cases.to(torch.float32)), (root.exact, cases)
-        self.curves = {
-            name: node.parents[0]
-            for name, node in root.exact.graph.nodes.items()
-            if isinstance(node.op, Curve) and node.parents[0] in self.unstable
+        nodes = root.exact.graph.nodes
+        curves = {name: node for name, node in nodes.items() if isinstance(node.op, Curve)}
+        self.curves = {name: node.parents[0] for name, node in curves.items() if node.parents[0] in self.unstable}
+        self.ops = {
+            name: op.at(self.unstable[operand], nodes[operand].shape)
+            for name, operand in self.curves.items()
+            if isinstance(op := root.fast.graph.nodes[name].op, Curve)
         }
 
     def roots(self, case: Tensor, bound: Tensor, row: Tensor, alpha_row: Tensor) -> NeuronDomains:
@@ -69,18 +72,19 @@ class NeuronSplitting:
         boxes, count = self.root.fast.boxes, len(case)
         lower, upper, alpha, beta = {}, {}, {}, {}
         for name, index in self.unstable.items():
-            lower[name] = boxes[name].lower.flatten(1)[:, index].repeat(count, 1)
-            upper[name] = boxes[name].upper.flatten(1)[:, index].repeat(count, 1)
+            lower[name] = flat(boxes[name].lower)[:, index].repeat(count, 1)
+            upper[name] = flat(boxes[name].upper)[:, index].repeat(count, 1)
             beta[name] = torch.zeros_like(lower[name], dtype=torch.half)
         for name, operand in self.curves.items():
-            op = self.root.exact.graph.nodes[name].op
+            op = self.root.fast.graph.nodes[name].op
             assert isinstance(op, Curve)
             start = self.root.alpha.get(name)
             if start is None:
                 start = op.start(boxes[operand]).expand(-1, -1, count, *([-1] * (boxes[operand].lower.dim() - 1)))
             else:
                 start = start[:, :, alpha_row]
-            alpha[name] = start[:, 0].flatten(2)[:, :, self.unstable[operand]].transpose(0, 1).half()
+            slopes = start[:, 0].reshape(len(start), count, -1)[:, :, self.unstable[operand]]
+            alpha[name] = slopes.transpose(0, 1).half()
         weights = torch.zeros_like(self.fast[1].bound[case])
         weights[torch.arange(count), row] = 1
         candidates = torch.zeros(count, self.count, dtype=torch.long, device=case.device)
@@ -208,9 +212,7 @@ class NeuronSplitting:
     def _project(self, variables: Variables, split: dict[str, Tensor], batch: Batch) -> None:
         """Return the variables to where they are sound and useful after a step."""
         for name, value in variables.alpha.items():
-            op = self.root.exact.graph.nodes[name].op
-            assert isinstance(op, Curve)
-            inside = op.project(value.transpose(0, 1).unsqueeze(2), batch.local(self.curves[name]))
+            inside = self.ops[name].project(value.transpose(0, 1).unsqueeze(2), batch.local(self.curves[name]))
             value.copy_(inside.squeeze(2).transpose(0, 1))
         for name, value in variables.beta.items():
             value.mul_(split[name])
@@ -221,10 +223,11 @@ class NeuronSplitting:
         graph = batch.bounds.graph
         scores = torch.cat(
             [
-                intercept_scores(graph, record, name, batch.boxes, self.curves).flatten(1)[:, index]
+                flat(intercept_scores(graph, record, name, batch.boxes, self.curves))[:, index]
                 for name, index in self.unstable.items()
             ],
             dim=1,
         )
-        top = scores.topk(min(self.count, scores.shape[1]), dim=1).indices
+        best, top = scores.topk(min(self.count, scores.shape[1]), dim=1)
+        top = torch.where(best < 0, top[:, :1], top)  # a split does not help there
         return torch.cat([top, top[:, :1].expand(-1, self.count - top.shape[1])], dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from verifier.graph.graph import INPUT, OUTPUT
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.search.domains import Domains
-from verifier.sets import Box
+from verifier.sets import Box, dot, flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class Batch:
         index, shape = self.unstable[name], box.lower.shape
         ends = self.domains.lower[name].to(box.lower), self.domains.upper[name].to(box.lower)
         lower, upper = (
-            old.flatten(1).index_copy(1, index, new).view(shape)
+            flat(old).index_copy(1, index, new).view(shape)
             for old, new in zip((box.lower, box.upper), ends, strict=True)
         )
         return Box(lower, upper).intersect(box)
@@ -117,12 +117,12 @@ class Batch:
     def local(self, name: str) -> Box:
         """Return the box of a node's unstable elements, ``(B, K)``."""
         index = self.unstable[name]
-        return Box(self.boxes[name].lower.flatten(1)[:, index], self.boxes[name].upper.flatten(1)[:, index])
+        return Box(flat(self.boxes[name].lower)[:, index], flat(self.boxes[name].upper)[:, index])
 
     def split(self, name: str) -> Tensor:
         """Tell which unstable elements of a node a domain has narrowed, ``(B, K)``."""
         index, root, local = self.unstable[name], self.bounds.boxes[name], self.local(name)
-        return (local.lower > root.lower.flatten(1)[:, index]) | (local.upper < root.upper.flatten(1)[:, index])
+        return (local.lower > flat(root.lower)[:, index]) | (local.upper < flat(root.upper)[:, index])
 
     def evaluate(
         self, variables: Variables, record: dict[str, Tensor] | None = None, *, certify: bool = False
@@ -146,6 +146,12 @@ class Batch:
         rows = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case]
         scales = self.bounds.scales if certify else None
         found = backward(graph, OUTPUT, rows, enclosures, multipliers, scales, record)
+        if found.error is not None:  # rows that cancel each other in the combination were rounded all the same
+            sizes = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case].abs()
+            rounding = (1 + rows.shape[1] / 4 + self.cases.bound.shape[1] / 4) * dot(
+                sizes, self.bounds.scales[OUTPUT].unsqueeze(1)
+            )
+            found = replace(found, error=found.error + rounding)
         full, least = self.cases.close_combined(self.domains.case, variables.weights, found, self.input)
         error = None if full.error is None else full.error.squeeze(1)
         return Outcome(least.squeeze(1), error, full.minimiser(self.input).squeeze(1))

@@ -14,6 +14,7 @@ from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search, Witness
 from verifier.search.by_input import InputSplitting
 from verifier.search.by_neuron import NeuronSplitting
+from verifier.search.leaves import Leaves
 from verifier.search.neuron_batch import NeuronDomains
 from verifier.search.root import Root, Roots
 
@@ -26,7 +27,9 @@ ROOT_SHARE = 0.2
 
 
 class Arm(Protocol):
-    """A way to search that can be run for a while."""
+    """A way to search that can be run for a while; ``leaves`` are what it closed."""
+
+    leaves: Leaves
 
     @property
     def counterexample(self) -> Counterexample | None:
@@ -55,7 +58,8 @@ class InputArm:
 
     def __init__(self, strategy: InputSplitting, case: Tensor, witness: Witness, progress: Progress) -> None:
         """Take the cases to search."""
-        self.search = Search(strategy, witness, progress)
+        self.leaves = Leaves()
+        self.search = Search(strategy, witness, progress, self.leaves)
         self.search.frontier.push(strategy.roots(case, torch.full_like(case, -math.inf, dtype=torch.float64)))
 
     @property
@@ -93,6 +97,7 @@ class NeuronArm:
     ) -> None:
         """Take the cases to search; ``on_root`` may try candidates on each root's bounds."""
         self.roots, self.witness, self.progress, self.on_root = roots, witness, progress, on_root
+        self.leaves = Leaves()
         self.waiting = case
         self.search: Search[NeuronDomains] | None = None
         self.counterexample: Counterexample | None = None
@@ -121,13 +126,14 @@ class NeuronArm:
         root = self.roots.improve(int(which), case, ROOT_ITERATIONS, time.monotonic() + share)
         least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
-        search = Search(strategy, self.witness, self.progress)
+        search = Search(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
         if len(still):
             alpha_row = still * cases.bound.shape[1] + row[still]
             domains, points = strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row))
             kept = ~(domains.bound > 0)
             search.frontier.push(domains.take(kept))
+            self.leaves.add(domains.take(~kept))
             case = domains.case[kept]
             self.counterexample = self.witness(case, points[kept]) or self.on_root(root, case)
         return search
@@ -166,7 +172,7 @@ def take_turns(
     rate, turn, seconds = [math.inf] * len(arms), 0, FIRST_TURN
     while len(case) and time.monotonic() < until:
         fastest = max(range(len(arms)), key=rate.__getitem__)
-        k = turn % len(arms) if turn % 4 == 3 else fastest
+        k = turn // 4 % len(arms) if turn % 4 == 3 else fastest  # each fourth turn goes round
         before, begun = arms[k].left(), time.monotonic()
         arms[k].run(min(until, begun + seconds), rounds)
         if arms[k].counterexample is not None:

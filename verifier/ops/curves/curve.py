@@ -10,12 +10,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from verifier.ops.op import Op
+from verifier.ops.op import Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
 
@@ -35,6 +35,11 @@ class Curve(Op, register=False):
     def prepare(self, x: Box) -> Callable[[Tensor | None], Enclosure]:
         """Do what ``relax`` does for any slopes on fixed boxes once; return the rest as a function of the slopes."""
         return lambda alpha: self.relax(x, alpha=alpha)
+
+    def at(self, elements: Tensor, shape: Shape) -> Self:
+        """Return the curve of some elements of a node alone, by their flat indices: that of a node ``(K,)``."""
+        del elements, shape
+        return self
 
     @abstractmethod
     def project(self, alpha: Tensor, x: Box) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -44,6 +45,10 @@ class PRelu(Piecewise):
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
         return torch.where(x[0] < 0, self.slope * x[0], x[0])
+
+    def at(self, elements: Tensor, shape: Shape) -> Self:
+        """See ``Curve.at``."""
+        return replace(self, slope=self.slope.expand(shape).reshape(-1)[elements])
 
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
