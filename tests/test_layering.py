@@ -1,4 +1,4 @@
-"""Imports point one way: specs <- sets, graph, ops <- bounds <- attack, search, lipschitz <- pipeline <- cli."""
+"""Imports point one way: specs <- sets, graph, ops <- bounds <- attack, search <- pipeline <- cli."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.sets", "verifier.graph", "verifier.ops"),
     ("verifier.bounds",),
     ("verifier.problem",),
-    ("verifier.attack", "verifier.search", "verifier.lipschitz"),
+    ("verifier.attack", "verifier.search"),
     ("verifier.pipeline", "verifier.api", "verifier.describe"),
     ("verifier",),
     ("verifier.options", "verifier.report", "verifier.interrupts"),

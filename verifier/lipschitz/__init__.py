@@ -1,1 +1,0 @@
-"""Lipschitz constants, local and global."""
