@@ -246,7 +246,11 @@ def timed(progress: Progress, phase: str) -> Iterator[None]:
 
 
 def device_of(config: Config) -> torch.device:
-    """Choose the device; TF32 is switched off, since its rounding is not that of float32."""
+    """Choose the device.
+
+    TF32 and cuDNN, whose fast convolutions are not plain sums of products, are switched off: the rounding margins do
+    not hold for them.
+    """
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -254,7 +258,7 @@ def device_of(config: Config) -> torch.device:
         if not torch.cuda.is_available():
             raise UsageError("there is no CUDA device that this installation of torch can use; choose --device cpu")
         torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.enabled = False
     return torch.device(name)
 
 

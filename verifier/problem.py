@@ -113,14 +113,15 @@ class Cases:
         Returns:
             The linear bound with input rows and right-hand sides added, and its least value over the boxes ``(B, R)``.
         """
-        eps = torch.finfo(found.offset.dtype).eps
+        eps, tiny = torch.finfo(found.offset.dtype).eps, torch.finfo(found.offset.dtype).tiny
         bound = self.bound[case]
         offset, coefficients, error = found.offset - bound, found.coefficients, found.error
-        slack = eps * (2 * bound.abs() + found.offset.abs())
+        slack = eps * (2 * bound.abs() + found.offset.abs()) + 4 * tiny
         if self.x_rows is not None:
             coefficients = coefficients + self.x_rows[case]
             sizes = (self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1)
-            slack = slack + 4 * eps * sizes * box.lower.shape[1]
+            lost = tiny * (box.lower.shape[1] + box.magnitude.sum(1, keepdim=True))
+            slack = slack + 4 * eps * sizes * box.lower.shape[1] + 4 * lost
         full = LinearBound(coefficients, offset, slack if error is None else error + slack)
         return full, full.minimum(box)
 
@@ -137,15 +138,17 @@ class Cases:
             found: bounds of the combined output rows, S = 1.
             box: input boxes ``(B, n)``.
         """
-        eps = torch.finfo(found.offset.dtype).eps
+        eps, tiny = torch.finfo(found.offset.dtype).eps, torch.finfo(found.offset.dtype).tiny
         count = self.bound.shape[1] + 2
         bound = (weights * self.bound[case]).sum(1, keepdim=True)
         offset, coefficients, error = found.offset - bound, found.coefficients, found.error
         slack = eps * (count * (weights * self.bound[case].abs()).sum(1, keepdim=True) + found.offset.detach().abs())
+        slack = slack + 4 * count * tiny
         if self.x_rows is not None:
             mixed = weights.unsqueeze(1) @ self.x_rows[case]
             coefficients = coefficients + mixed
             sizes = (weights.unsqueeze(1) @ self.x_rows[case].abs() @ box.magnitude.unsqueeze(-1)).squeeze(-1)
-            slack = slack + eps * (box.lower.shape[1] + count) * sizes
+            lost = tiny * (box.lower.shape[1] + box.magnitude.sum(1, keepdim=True))
+            slack = slack + eps * (box.lower.shape[1] + count) * sizes + 4 * count * lost
         full = LinearBound(coefficients, offset, None if error is None else error + slack)
         return full, full.minimum(box)

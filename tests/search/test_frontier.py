@@ -228,6 +228,9 @@ class FakeArm:
             self.counterexample = Counterexample(torch.zeros(1).numpy(), torch.zeros(1).numpy(), 1)
         time.sleep(0.002)
 
+    def idle(self) -> bool:
+        return not self.open
+
     def cases(self) -> Tensor:
         return torch.tensor(sorted(self.open), dtype=torch.long)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verifier.bounds.rounding import gamma
+from verifier.bounds.rounding import Rounding, gamma
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.op import Affine
 from verifier.sets import Box, Enclosure, dot, summands
@@ -69,8 +69,9 @@ class Multiplier:
 
     def error(self) -> Tensor:
         """Bound the rounding error of ``offset``, shape ``(B, 1)``."""
-        count = summands(math.prod(self.values.shape[2:])) + 1
-        return gamma(count, self.values.dtype) * dot(self.values.abs(), self.box.magnitude.unsqueeze(1))
+        size, dtype = math.prod(self.values.shape[2:]), self.values.dtype
+        terms = dot(self.values.abs(), self.box.magnitude.unsqueeze(1))
+        return gamma(summands(size) + 1, dtype) * terms + 2 * size * torch.finfo(dtype).tiny
 
 
 def backward(
@@ -79,7 +80,7 @@ def backward(
     rows: Tensor,
     enclosures: Mapping[str, Enclosure],
     multipliers: Mapping[str, Multiplier] | None = None,
-    scales: Mapping[str, Tensor] | None = None,
+    scales: Mapping[str, Rounding] | None = None,
     record: dict[str, Tensor] | None = None,
 ) -> LinearBound:
     """Bound linear functions of a node from below by linear functions of the input.
@@ -108,10 +109,10 @@ def backward(
             here = here - multipliers[name].values
             offset = offset + multipliers[name].offset
             if scales is not None:
-                error = error + dot(multipliers[name].values.abs(), scales[name].unsqueeze(1))
+                error = error + scales[name].error(multipliers[name].values)
                 error = error + multipliers[name].error() + unit * offset.abs()
         if scales is not None:
-            error = error + dot(here.abs(), scales[name].unsqueeze(1))
+            error = error + scales[name].error(here)
         if name == INPUT:
             return LinearBound(here, offset, None if scales is None else error)
         if record is not None and not isinstance(graph.nodes[name].op, Affine):

@@ -11,7 +11,7 @@ from verifier.bounds.rounding import gamma
 from verifier.graph.graph import Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine
-from verifier.sets import Box
+from verifier.sets import Box, flat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,15 +55,22 @@ def forward_step(graph: Graph, node: Node, forms: list[Form], box: Box) -> Form:
         size = form.centre.abs() + form.error + form.slopes.abs().sum(1)  # the form may be wider than the box
         count = 4 + form.slopes.shape[1]
         slack = gamma(count, graph.dtype) * (op.absolute_terms(box) + slope.abs() * size)
+        slack = slack + underflow(1, [size], len(node.shape))
         error = slope.abs() * form.error + (high - low) / 2 + slack
         return Form(slope.unsqueeze(1) * form.slopes, slope * form.centre + (high + low) / 2, error)
     if isinstance(op, Affine):
         domains, columns = forms[0].slopes.shape[:2]
-        flat = op.linear(*(form.slopes.flatten(0, 1) for form in forms))
+        moved = op.linear(*(form.slopes.flatten(0, 1) for form in forms))
         core = op.interval(*(Box(form.centre - form.error, form.centre + form.error) for form in forms))
         sizes = [form.centre.abs() + form.error + form.slopes.abs().sum(1) for form in forms]
         terms = op.magnitude(*sizes)
         count = op.terms([graph.nodes[parent].shape for parent in node.parents], node.shape) + columns
-        slack = gamma(count, graph.dtype) * terms
-        return Form(flat.reshape(domains, columns, *node.shape), core.centre, core.radius + slack)
+        slack = gamma(count, graph.dtype) * terms + underflow(count, sizes, len(node.shape))
+        return Form(moved.reshape(domains, columns, *node.shape), core.centre, core.radius + slack)
     raise NotImplementedError(f"no forward bounds for {type(op).__name__}")
+
+
+def underflow(fan: int, sizes: list[Tensor], axes: int) -> Tensor:
+    """Bound what a step may lose by numbers too small for the dtype, ``(B, 1, ...)`` with so many axes."""
+    reach = 1 + torch.stack([flat(size).sum(1) for size in sizes]).sum(0)
+    return (torch.finfo(sizes[0].dtype).tiny * (fan + 1) * reach).reshape(-1, *[1] * axes)

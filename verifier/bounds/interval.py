@@ -25,6 +25,6 @@ def interval_step(node: Node, operands: list[Box], error: Tensor) -> Box:
     assert node.op is not None
     box = node.op.interval(*operands)
     return Box(
-        (box.lower - error).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf),
-        (box.upper + error).nan_to_num(nan=math.inf, neginf=-math.inf, posinf=math.inf),
+        (box.lower - error).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=-math.inf),
+        (box.upper + error).nan_to_num(nan=math.inf, neginf=math.inf, posinf=math.inf),
     )

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verifier.graph.graph import Graph, Node
+from verifier.graph.graph import OUTPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine
-from verifier.sets import Box, summands
+from verifier.sets import Box, dot, flat, summands
 
 SAFETY = 4
 """Roundings per term that are not multiplications or additions of the sum itself: conversions of weights, the
@@ -29,39 +29,63 @@ accumulation over several consumers, and the evaluation of this bound."""
 def gamma(count: int, dtype: torch.dtype) -> float:
     """Return gamma_n for n roundings; infinite where the bound does not hold any more."""
     product = (count + SAFETY) * torch.finfo(dtype).eps / 2
-    return product / (1 - product) if product < 0.5 else math.inf
+    bound = product / (1 - product) if product < 0.25 else math.inf
+    return bound * (1 + 2 * bound)  # the absolute terms are computed with such errors too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rounding:
-    """Rounding errors of one node, per unit of coefficient where backward; shape ``(B, *node)``.
+    """Rounding errors of one node.
 
-    ``forward`` bounds the error of evaluating the node over its operands' boxes, ``backward`` that of one step of a
-    backward pass across it: the coefficients' and the offset's.
+    Attributes:
+        forward: error of evaluating the node over its operands' boxes, ``(B, *node)``.
+        backward: error of one step of a backward pass across it, the coefficients' and the offset's, for each unit of
+            coefficient, ``(B, *node)``.
+        underflow: what such a step may lose besides, for one row, by numbers too small for the dtype, ``(B,)``.
     """
 
     forward: Tensor
     backward: Tensor
+    underflow: Tensor
+
+    def take(self, index: Tensor) -> Rounding:
+        """Select domains."""
+        return Rounding(self.forward[index], self.backward[index], self.underflow[index])
+
+    def error(self, rows: Tensor) -> Tensor:
+        """Bound the error of a step for coefficients ``(B, S, *node)``, shape ``(B, S)``."""
+        return dot(rows.abs(), self.backward.unsqueeze(1)) + self.underflow.unsqueeze(1)
 
 
 def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
     """Bound the rounding errors at a node over its operands' boxes, and over any part of them."""
     op, dtype = node.op, graph.dtype
     assert op is not None
-    tiny = torch.finfo(dtype).tiny
-    sums = gamma(summands(math.prod(node.shape)), dtype)
+    tiny, size = torch.finfo(dtype).tiny, math.prod(node.shape)
+    sums = gamma(summands(size), dtype)
     readers = max(len(graph.consumers[parent]) for parent in node.parents)  # their coefficients are added up
+    reach = 1 + torch.stack([flat(operand.magnitude).sum(1) for operand in operands]).sum(0)  # (B,)
     if isinstance(op, Curve):
-        forward = gamma(3 + readers, dtype) * op.absolute_terms(operands[0]) + tiny
-        return Rounding(forward, forward + sums * op.offset_terms(operands[0]))
-    assert isinstance(op, Affine)
-    terms = op.magnitude(*(operand.magnitude for operand in operands))
-    shapes = [graph.nodes[parent].shape for parent in node.parents]
-    forward = gamma(op.terms(shapes, node.shape) + readers - 1, dtype) * terms + tiny
-    offset = op.offset(shapes, terms)
-    return Rounding(forward, forward if offset is None else forward + sums * offset.abs())
+        fan, terms = 1, op.absolute_terms(operands[0])
+        forward = gamma(3 + readers, dtype) * terms
+        backward = forward + sums * op.offset_terms(operands[0])
+    else:
+        assert isinstance(op, Affine)
+        shapes = [graph.nodes[parent].shape for parent in node.parents]
+        fan, terms = op.terms(shapes, node.shape), op.magnitude(*(operand.magnitude for operand in operands))
+        forward = gamma(fan + readers - 1, dtype) * terms
+        offset = op.offset(shapes, terms)
+        backward = forward if offset is None else forward + sums * offset.abs()
+    lost = tiny * (fan + 1) * reach
+    spread = lost.reshape(-1, *[1] * len(node.shape))
+    underflow = lost + 2 * tiny * size
+    if node.name == OUTPUT:
+        underflow = underflow + tiny * flat(terms).sum(1)
+    return Rounding(forward + spread, backward + spread, underflow)
 
 
-def input_scale(graph: Graph, box: Box) -> Tensor:
-    """Return the scale of the last step of a backward pass, the minimum over the input box; shape ``(B, n)``."""
-    return gamma(summands(graph.n_inputs) + 1, graph.dtype) * box.magnitude + torch.finfo(graph.dtype).tiny
+def input_rounding(graph: Graph, box: Box) -> Rounding:
+    """Bound the errors of the last step of a backward pass, the minimum over the input boxes ``(B, n)``."""
+    tiny = torch.finfo(graph.dtype).tiny
+    scale = gamma(summands(graph.n_inputs) + 1, graph.dtype) * box.magnitude + tiny
+    return Rounding(scale, scale, 2 * tiny * (1 + box.magnitude.sum(1) + graph.n_inputs))

@@ -13,7 +13,7 @@ from torch import Tensor
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.forward import Form, forward_step, input_form
 from verifier.bounds.interval import interval_step
-from verifier.bounds.rounding import input_scale, rounding
+from verifier.bounds.rounding import Rounding, input_rounding, rounding
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine, Exact
@@ -51,7 +51,7 @@ class Bounds:
     graph: Graph
     boxes: dict[str, Box] = field(default_factory=dict)
     enclosures: dict[str, Enclosure] = field(default_factory=dict)
-    scales: dict[str, Tensor] = field(default_factory=dict)
+    scales: dict[str, Rounding] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
     until: float = math.inf
 
@@ -67,7 +67,7 @@ class Bounds:
             self.graph,
             {INPUT: self.boxes[INPUT].take(index)},
             {name: enclosure.take(index) for name, enclosure in self.enclosures.items()},
-            {name: scale[index] for name, scale in self.scales.items()},
+            {name: scale.take(index) for name, scale in self.scales.items()},
             until=self.until,
         )
 
@@ -109,7 +109,7 @@ def bound_nodes(
     """
     bounds = Bounds(graph, until=until)
     bounds.boxes[INPUT] = input_box
-    bounds.scales[INPUT] = input_scale(graph, input_box)
+    bounds.scales[INPUT] = input_rounding(graph, input_box)
     varying = (input_box.lower < input_box.upper).any(0).nonzero().flatten()
     forms = bounds.forms
     if method.forward:
@@ -120,7 +120,7 @@ def bound_nodes(
             continue
         operands = [bounds.boxes[parent] for parent in node.parents]
         error = rounding(graph, node, operands)
-        bounds.scales[node.name] = error.backward
+        bounds.scales[node.name] = error
         box = interval_step(node, operands, error.forward)
         exact = len(node.parents) == 1 and node.parents[0] in independent
         if exact and (isinstance(node.op, Curve) or (isinstance(node.op, Affine) and node.op.diagonal)):

@@ -25,7 +25,7 @@ UNDECIDED = 100
 class InputDomains(Domains):
     """Boxes of the input, ``lower`` and ``upper`` of shape ``(B, n)`` in float64.
 
-    ``influence`` ``(B, n)`` says how much each coordinate moves the bound per unit of width.
+    ``influence`` ``(B, n)`` says how much each coordinate moves the bound per unit of width; -1 before it was bounded.
     """
 
     lower: Tensor
@@ -54,14 +54,14 @@ class InputSplitting:
         """Make a domain of each of the listed cases."""
         box = self.exact[1].boxes.take(self.exact[1].set_of[case])
         weight = torch.full_like(bound, 1 / max(1, len(self.exact[1])))
-        return InputDomains(case, bound, weight, box.lower, box.upper, torch.ones_like(box.lower))
+        return InputDomains(case, bound, weight, box.lower, box.upper, -torch.ones_like(box.lower))
 
     def split(self, domains: InputDomains) -> InputDomains:
         """Halve each box along one coordinate, or along several while the batch has room.
 
         A box that was never bounded is left whole, to learn first what moves its bound.
         """
-        if domains.bound.isneginf().all():
+        if (domains.influence < 0).all():
             return domains
         while True:
             domains = self._halve(domains)
@@ -104,7 +104,7 @@ class InputSplitting:
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
         influence = gap_by_coordinate(bounds, record, row)
         points = full.minimiser(box).gather(1, pick).squeeze(1)
-        unsure = ~(best > 0) & ((least + full.error).amax(1) > 0)
+        unsure = ~(best > 0) & (((least + full.error).amax(1) > 0) | ~best.isfinite())
         bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))
         return bounded, points.double(), unsure
 

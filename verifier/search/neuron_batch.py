@@ -14,7 +14,7 @@ from verifier.graph.graph import INPUT, OUTPUT
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.search.domains import Domains
-from verifier.sets import Box, dot, flat
+from verifier.sets import Box, flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +148,7 @@ class Batch:
         found = backward(graph, OUTPUT, rows, enclosures, multipliers, scales, record)
         if found.error is not None:  # rows that cancel each other in the combination were rounded all the same
             sizes = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case].abs()
-            rounding = (1 + rows.shape[1] / 4 + self.cases.bound.shape[1] / 4) * dot(
-                sizes, self.bounds.scales[OUTPUT].unsqueeze(1)
-            )
+            rounding = self.bounds.scales[OUTPUT].error(sizes) * (2 + self.cases.bound.shape[1])
             found = replace(found, error=found.error + rounding)
         full, least = self.cases.close_combined(self.domains.case, variables.weights, found, self.input)
         error = None if full.error is None else full.error.squeeze(1)

@@ -52,6 +52,10 @@ class Arm(Protocol):
         """Return the part of the whole that is still open, from 0 to 1."""
         ...
 
+    def idle(self) -> bool:
+        """Tell whether there is nothing left to do, though cases may be open."""
+        ...
+
 
 class InputArm:
     """Input splitting over all cases at once."""
@@ -83,9 +87,13 @@ class InputArm:
         """See ``Arm.left``."""
         return self.search.frontier.weight
 
+    def idle(self) -> bool:
+        """See ``Arm.idle``."""
+        return not len(self.search.frontier)
+
 
 class NeuronArm:
-    """Neuron splitting, one input box after the other."""
+    """Neuron splitting, one input box after the other; a case without unstable neurons to split stays open."""
 
     def __init__(
         self,
@@ -98,7 +106,7 @@ class NeuronArm:
         """Take the cases to search; ``on_root`` may try candidates on each root's bounds."""
         self.roots, self.witness, self.progress, self.on_root = roots, witness, progress, on_root
         self.leaves = Leaves()
-        self.waiting = case
+        self.waiting, self.stuck = case, case[:0]
         self.search: Search[NeuronDomains] | None = None
         self.counterexample: Counterexample | None = None
 
@@ -128,7 +136,9 @@ class NeuronArm:
         strategy = NeuronSplitting(root, cases, deadline)
         search = Search(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
-        if len(still):
+        if len(still) and not strategy.unstable:
+            self.stuck = torch.cat([self.stuck, case[still]])
+        elif len(still):
             alpha_row = still * cases.bound.shape[1] + row[still]
             domains, points = strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row))
             kept = ~(domains.bound > 0)
@@ -140,18 +150,27 @@ class NeuronArm:
 
     def cases(self) -> Tensor:
         """See ``Arm.cases``."""
-        return self.waiting if self.search is None else torch.cat([self.waiting, self.search.frontier.cases()]).unique()
+        parts = [self.waiting, self.stuck]
+        if self.search is not None:
+            parts.append(self.search.frontier.cases())
+        found: Tensor = torch.cat(parts).unique()
+        return found
 
     def drop(self, case: Tensor) -> None:
         """See ``Arm.drop``."""
         self.waiting = self.waiting[~torch.isin(self.waiting, case)]
+        self.stuck = self.stuck[~torch.isin(self.stuck, case)]
         if self.search is not None:
             self.search.frontier.drop(case)
 
     def left(self) -> float:
         """See ``Arm.left``."""
         searched = 0.0 if self.search is None else self.search.frontier.weight
-        return len(self.waiting) / max(1, len(self.roots.cases)) + searched
+        return (len(self.waiting) + len(self.stuck)) / max(1, len(self.roots.cases)) + searched
+
+    def idle(self) -> bool:
+        """See ``Arm.idle``."""
+        return not len(self.waiting) and (self.search is None or not len(self.search.frontier))
 
 
 def take_turns(
@@ -187,6 +206,6 @@ def take_turns(
         turn, seconds = turn + 1, seconds * 1.5
         if len(case) and (found := between(case)) is not None:
             return found, case
-        if rounds is not None and spent < 1e-3:
+        if all(arm.idle() for arm in arms) or (rounds is not None and spent < 1e-3):
             break
     return None, case

@@ -155,7 +155,7 @@ def batch_normalization(b: Builder, call: Call) -> Operand:
     if call.get("spatial", 1) != 1:
         raise call.unsupported("statistics for each position (spatial = 0); one for each channel is supported")
     scale, shift, mean, variance = (double(call.constant(k)) for k in range(1, 5))
-    factor = scale / np.sqrt(variance + call.get("epsilon", 1e-5))
+    factor = scale / np.sqrt(variance + float(call.get("epsilon", np.float32(1e-5))))
     x = call.variable()
     channel = (-1,) + (1,) * (x.rank - 2)
     return b.translate(b.scale(x, factor.reshape(channel)), (shift - mean * factor).reshape(channel))

@@ -48,7 +48,7 @@ lowers(*(name for name in sorted(PLAIN) if hasattr(curves, name)))(plain)
 @lowers("LeakyRelu")
 def leaky_relu(b: Builder, call: Call) -> Operand:
     """Lower a leaky ReLU."""
-    return b.apply(LeakyRelu(float(call.get("alpha", 0.01))), call.variable())
+    return b.apply(LeakyRelu(float(call.get("alpha", np.float32(0.01)))), call.variable())
 
 
 @lowers("PRelu")
@@ -80,7 +80,7 @@ def clip(b: Builder, call: Call) -> Operand:
 @lowers("HardSigmoid")
 def hard_sigmoid(b: Builder, call: Call) -> Operand:
     """Lower ``max(0, min(1, alpha * x + beta))``."""
-    scaled = b.scale(call.variable(), float(call.get("alpha", 0.2)))
+    scaled = b.scale(call.variable(), float(call.get("alpha", np.float32(0.2))))
     return b.apply(Clip(0.0, 1.0), b.translate(scaled, np.array(float(call.get("beta", 0.5)))))
 
 
