@@ -110,16 +110,15 @@ class NeuronSplitting:
             here = ((position >= first) & (position < first + len(index))).nonzero().flatten()
             element = position[here] - first
             box = Box(domains.lower[name][here, element], domains.upper[name][here, element])
-            point = self._branch_point(name, box, index[element])
+            point = self._branch_point(name, box)
             below[name], above[name] = below[name].clone(), above[name].clone()
             below[name][here, element] = torch.fmin(point, box.upper)
             above[name][here, element] = torch.fmax(point, box.lower)
             first += len(index)
         return NeuronDomains.cat([replace(domains, upper=below), replace(domains, lower=above)])
 
-    def _branch_point(self, name: str, box: Box, elements: Tensor) -> Tensor:
+    def _branch_point(self, name: str, box: Box) -> Tensor:
         """Ask the first curve on a node where to cut; the middle where it has no opinion."""
-        del elements
         op = next(self.root.exact.graph.nodes[curve].op for curve, operand in self.curves.items() if operand == name)
         assert isinstance(op, Curve)
         point = op.branch_point(box)
