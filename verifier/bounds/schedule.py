@@ -140,11 +140,11 @@ def bound_nodes(
     return bounds
 
 
-def _enclose(graph: Graph, node: Node, operands: list[Box], alpha: Tensor | None = None) -> Enclosure:
+def _enclose(graph: Graph, node: Node, operands: list[Box]) -> Enclosure:
     if isinstance(node.op, Affine):
         return Exact(node.op, [graph.nodes[parent].shape for parent in node.parents])
     assert node.op is not None
-    return node.op.relax(*operands, alpha=alpha)
+    return node.op.relax(*operands)
 
 
 def undecided(graph: Graph, node: Node, box: Box) -> Tensor | None:
