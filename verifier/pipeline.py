@@ -26,6 +26,7 @@ from verifier.problem import Cases
 from verifier.result import Counterexample, Progress, Reason, Result, Verdict
 from verifier.search.bab import Witness, out_of_memory
 from verifier.search.by_input import InputSplitting, varying
+from verifier.search.by_line import LineSearch
 from verifier.search.leaves import Leaves
 from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
 from verifier.search.root import Root, Roots
@@ -134,6 +135,8 @@ class Run:
             found = self.attack(case, 0.01, 0.3)
         if found is None and len(case) and self.few_boxes:
             case, found = self.look_at_boxes(case, roots.of), None
+        if found is None and len(case):
+            case, found = self.follow_lines(case)
         inputs = varying(self.cases)
         if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
             found = self.attack(case, 0.03, 1.0)
@@ -187,6 +190,17 @@ class Run:
                 root = bounded(k)
                 still.append(part[~(Roots.least(self.cases, root, part).amax(1) > 0)])
         return torch.cat(still)
+
+    def follow_lines(self, case: Tensor) -> tuple[Tensor, Counterexample | None]:
+        """Where one coordinate varies in each box, decide cases along it; return the open ones, or a counterexample."""
+        if ((self.cases.lower < self.cases.upper).sum(1) > 1).any():
+            return case, None
+        try:
+            search = LineSearch(self.graph, self.cases, self.checker, self.progress)
+        except NotImplementedError:
+            return case, None
+        with timed(self.progress, "lines"), torch.no_grad():
+            return search.run(case, self.deadline)
 
     def attack(self, case: Tensor, share: float, least: float) -> Counterexample | None:
         """Look for a counterexample for a part of the time that is left, or a few tenths of a second."""

@@ -18,6 +18,7 @@ class Translate(Affine):
 
     monotone = True
     diagonal = True
+    whole = True
     constant: Tensor
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -55,6 +56,7 @@ class Scale(Homogeneous):
     """``y = x * constant``; the constant has the node's rank and broadcasts to its shape."""
 
     diagonal = True
+    weights = "constant"
     constant: Tensor
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -88,6 +90,7 @@ class Neg(Homogeneous):
     """``y = -x``."""
 
     diagonal = True
+    whole = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -120,6 +123,7 @@ class Add(Homogeneous):
 
     monotone = True
     diagonal = True
+    whole = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -147,6 +151,7 @@ class Sub(Homogeneous):
     """``z = x - y`` of two variables of one shape."""
 
     diagonal = True
+    whole = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""

@@ -30,6 +30,7 @@ SPREAD: dict[int, Callable[..., Tensor]] = {
 class Convolution(Affine, register=False):
     """What both directions share; values are ``(B, N, channels, *space)``, and N is an axis of the node."""
 
+    weights = "weight"
     weight: Tensor
     bias: Tensor | None
     stride: Shape

@@ -18,6 +18,7 @@ from verifier.sets import Box
 class Linear(Affine):
     """``y = x @ weight + bias`` on the last axis; weight ``(k, n)``, bias ``(n,)`` or None."""
 
+    weights = "weight"
     weight: Tensor
     bias: Tensor | None = None
 
@@ -80,6 +81,7 @@ class Linear(Affine):
 class MatMulConstant(Homogeneous):
     """Matrix products of stacked matrices: ``x @ weight``, or ``weight @ x`` where ``left``; both of the same rank."""
 
+    weights = "weight"
     weight: Tensor
     left: bool = False
 

@@ -75,6 +75,10 @@ class Affine(Op, register=False):
     monotone: ClassVar[bool] = False
     diagonal: ClassVar[bool] = False
     """Each output element reads at most one element of each operand, and no element is read twice."""
+    whole: ClassVar[bool] = False
+    """Every coefficient of every ``M_k`` is -1, 0 or 1."""
+    weights: ClassVar[str | None] = None
+    """The tensor field that holds the coefficients, one by one or repeated, if there is one; else None."""
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the value at zero, shape ``(1, *out)``, or None where it is zero."""

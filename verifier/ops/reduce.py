@@ -17,6 +17,7 @@ class ReduceSum(Homogeneous):
     """Sum over axes, which disappear unless ``keep``."""
 
     monotone = True
+    whole = True
     axes: tuple[int, ...]
     keep: bool = True
 
@@ -48,6 +49,8 @@ class ReduceSum(Homogeneous):
 class ReduceMean(ReduceSum):
     """Mean over axes, which disappear unless ``keep``."""
 
+    whole = False
+
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
         if not self.axes:
@@ -70,6 +73,7 @@ class CumSum(Homogeneous):
     """Running sum along an axis, from the end where ``reverse``, without the element itself where ``exclusive``."""
 
     monotone = True
+    whole = True
     axis: int
     exclusive: bool = False
     reverse: bool = False

@@ -47,6 +47,7 @@ class Gather(Homogeneous):
     """Elements of one axis by a list of non-negative indices, repeats allowed."""
 
     monotone = True
+    whole = True
     indices: Tensor
     axis: int
 
@@ -137,6 +138,7 @@ class Expand(Homogeneous):
     """Repeat axes of length 1, and add leading axes, up to a shape."""
 
     monotone = True
+    whole = True
     shape: Shape
 
     def forward(self, *x: Tensor) -> Tensor:

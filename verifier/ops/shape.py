@@ -16,6 +16,7 @@ class Movement(Homogeneous, register=False):
 
     monotone = True
     diagonal = True
+    whole = True
 
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count the element itself."""

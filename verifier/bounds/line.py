@@ -1,0 +1,154 @@
+"""The exact course of a piecewise affine network along a line of inputs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verifier.bounds.double_double import SLACK, TINY, UNIT, DoubleDouble, ExactAffine
+from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.ops.curves import Relu
+from verifier.ops.linear import Linear
+from verifier.ops.op import Affine
+from verifier.sets import Box, flat
+
+ROOM = 1 << 24
+"""Numbers that one node may have along a line."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """Values along a line cut at N points: between neighbours, linear up to an error.
+
+    ``values`` has shape ``(N, *node)``; ``error`` ``(N - 1, *node)`` bounds, for each piece of the line, by how much a
+    value misses the linear interpolation of its ends.
+    """
+
+    values: DoubleDouble
+    error: Tensor
+
+    def spread(self, start: Tensor, share: DoubleDouble) -> Course:
+        """Cut pieces of the line: point k of the result lies in piece ``start[k]``, at ``share[k]`` of its length."""
+        ends = self.values.take(start), self.values.take(start + 1)
+        shape = (-1, *[1] * (self.error.dim() - 1))
+        weight = DoubleDouble(share.high.reshape(shape), share.low.reshape(shape))
+        between = ends[0] + weight * (ends[1] + -ends[0])
+        lost = 16 * UNIT**2 * (ends[0].high.abs() + ends[1].high.abs()) + TINY
+        lost = torch.where(weight.high == 0, 0, lost)
+        return Course(between, self.error[start[:-1]] + torch.maximum(lost[:-1], lost[1:]))
+
+    def crossings(self) -> tuple[Tensor, DoubleDouble] | None:
+        """Find where values pass through zero, as ``start`` and ``share`` of ``spread``; None if nowhere."""
+        values = DoubleDouble(flat(self.values.high), flat(self.values.low))
+        signs = values.high.sign()
+        piece, element = (signs[:-1] * signs[1:] < 0).nonzero().unbind(1)
+        if not len(piece):
+            return None
+        before = DoubleDouble(values.high[piece, element], values.low[piece, element])
+        after = DoubleDouble(values.high[piece + 1, element], values.low[piece + 1, element])
+        share = before / (before + -after)
+        count = len(values.high) - 1
+        start = torch.cat([torch.arange(count, device=piece.device), piece])
+        high = torch.cat([share.high.new_zeros(count), share.high])
+        low = torch.cat([share.low.new_zeros(count), share.low])
+        keys = torch.stack([start.double(), high, low], dim=1)
+        keys = keys[(high >= 0) & (high < 1)].unique(dim=0)  # sorted
+        start = torch.cat([keys[:, 0].long(), start.new_tensor([count - 1])])
+        one = torch.ones_like(keys[:1, 1])
+        return start, DoubleDouble(torch.cat([keys[:, 1], one]), torch.cat([keys[:, 2], 0 * one]))
+
+    def relu(self) -> Course:
+        """Rectify; where a value changes its sign within a piece, the bend counts as an error."""
+        high, low = self.values.high, self.values.low
+        positive = high > 0
+        ends = high.abs() * SLACK
+        bent = positive[:-1] != positive[1:]
+        bend = torch.where(bent, torch.minimum(ends[:-1], ends[1:]), 0)
+        dead = torch.maximum(high[:-1], high[1:]) * (2 - SLACK) + self.error <= 0
+        dead = dead & ~positive[:-1] & ~positive[1:]
+        error = torch.where(dead, 0, (self.error + bend) * SLACK)
+        return Course(DoubleDouble(torch.where(positive, high, 0), torch.where(positive, low, 0)), error)
+
+
+class Line:
+    """Follows a network along lines; every coefficient is prepared once.
+
+    Property: sound in floating point, and complete up to double-double rounding.
+    Source: "ExactLine", Sotoudeh and Thakur, NeurIPS 2019 (arXiv:1908.06214).
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        """Take a network in float64.
+
+        Raises:
+            NotImplementedError: it has an operator that is neither a rectifier nor affine with known coefficients.
+        """
+        self.graph = graph
+        self.affine: dict[str, ExactAffine] = {}
+        for name, node in graph.nodes.items():
+            if isinstance(node.op, Affine):
+                shapes = [graph.nodes[parent].shape for parent in node.parents]
+                self.affine[name] = ExactAffine(node.op, node.op.terms(shapes, node.shape))
+            elif node.op is not None and not isinstance(node.op, Relu):
+                raise NotImplementedError(f"lines are not followed through {type(node.op).__name__}")
+        self.widest = max(math.prod(node.shape) for node in graph.nodes.values())
+
+    def follow(self, box: Box, until: float) -> tuple[Course, Course] | None:
+        """Return the courses of input and output over a box ``(1, n)`` with one coordinate that varies.
+
+        None if there are too many pieces. Raises TimeoutError after ``until``.
+        """
+        ends = torch.cat([box.lower, box.upper])
+        live = {INPUT: Course(DoubleDouble.of(ends), torch.zeros_like(box.lower))}
+        readers = {name: len(self.graph.consumers[name]) for name in self.graph.nodes}
+        for name, node in self.graph.nodes.items():
+            if node.op is None:
+                continue
+            if time.monotonic() > until:
+                raise TimeoutError
+            if isinstance(node.op, Relu):
+                if not self.cut(live, live[node.parents[0]]):
+                    return None
+                live[name] = live[node.parents[0]].relu()
+            else:
+                live[name] = step(self.affine[name], [live[parent] for parent in node.parents])
+            for parent in set(node.parents):
+                readers[parent] -= 1
+                if not readers[parent] and parent != INPUT:
+                    live.pop(parent, None)
+        return live[INPUT], live[OUTPUT]
+
+    def cut(self, live: dict[str, Course], course: Course) -> bool:
+        """Cut every course where this one passes through zero; False if that would take too much room."""
+        if (places := course.crossings()) is not None:
+            if len(places[0]) * self.widest > ROOM:
+                return False
+            for name, values in live.items():
+                live[name] = values.spread(*places)
+        return True
+
+
+def step(op: ExactAffine, operands: list[Course]) -> Course:
+    """Carry courses over an affine operator."""
+    values, lost = op([operand.values for operand in operands])
+    error = op.spread([operand.error for operand in operands])
+    return Course(values, (error + torch.maximum(lost[:-1], lost[1:])) * SLACK)
+
+
+def excess(inputs: Course, outputs: Course, rows: Mapping[str, Tensor], bound: Tensor) -> Course:
+    """Return the course of ``rows . (x, y) - bound``, ``(R,)``."""
+    joined = Course(
+        DoubleDouble(
+            torch.cat([flat(inputs.values.high), flat(outputs.values.high)], 1),
+            torch.cat([flat(inputs.values.low), flat(outputs.values.low)], 1),
+        ),
+        torch.cat([flat(inputs.error), flat(outputs.error)], 1),
+    )
+    weight = torch.cat([rows[INPUT], rows[OUTPUT]], 1).T.contiguous()
+    op = Linear(weight, -bound)
+    return step(ExactAffine(op, len(weight)), [joined])

@@ -1,0 +1,87 @@
+"""Input boxes in which one coordinate varies: the network is followed along it, which decides the cases at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verifier.bounds.double_double import SLACK, UNIT
+from verifier.bounds.line import Course, Line, excess
+from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.problem import Cases
+from verifier.result import Counterexample, Progress
+from verifier.search.bab import Witness
+from verifier.sets import Box
+
+CANDIDATES = 16
+"""Points of a case that are tried as counterexamples, the most violating first."""
+
+
+class LineSearch:
+    """Decides cases by the exact course of the network over their boxes.
+
+    Property: sound; complete for ReLU networks, up to double-double rounding and room in memory.
+    """
+
+    def __init__(self, graph: Graph, cases: Cases, witness: Witness, progress: Progress) -> None:
+        """Take a problem in float64, with at most one varying coordinate in each box.
+
+        Raises:
+            NotImplementedError: the network has an operator that lines are not followed through.
+        """
+        self.line, self.cases, self.witness, self.progress = Line(graph), cases, witness, progress
+
+    def run(self, case: Tensor, until: float) -> tuple[Tensor, Counterexample | None]:
+        """Return the cases ``(C,)`` that stay open, and a counterexample if one turns up; TimeoutError after ``until``."""
+        still, which = [case[:0]], self.cases.set_of[case]
+        for k in which.unique().tolist():
+            here = case[which == k]
+            open_cases, found = self._decide(here, self.cases.boxes.take(torch.tensor([k])), until)
+            if found is not None:
+                return case, found
+            still.append(open_cases)
+            self.progress.visited += len(here)
+            self.progress.closed += len(here) - len(open_cases)
+        return torch.cat(still), None
+
+    def _decide(self, case: Tensor, box: Box, until: float) -> tuple[Tensor, Counterexample | None]:
+        """Decide the cases of one box, in halves where its course has too many pieces."""
+        waiting = [box]
+        still = torch.zeros(len(case), dtype=torch.bool, device=case.device)
+        while waiting and not still.all():
+            part = waiting.pop()
+            courses = self.line.follow(part, until)
+            if courses is None:
+                middle = part.centre
+                if ((middle == part.lower) | (middle == part.upper)).all():
+                    return case, None
+                waiting += [Box(part.lower, middle), Box(middle, part.upper)]
+                continue
+            for k in range(len(case)):
+                open_points = self._points(case[k], *courses)
+                if len(open_points):
+                    found = self.witness(case[k].expand(len(open_points)), open_points)
+                    if found is not None:
+                        return case, found
+                    still[k] = True
+        return case[still], None
+
+    def _points(self, case: Tensor, inputs: Course, outputs: Course) -> Tensor:
+        """Return the ends of the pieces that are not excluded, the most violating first, ``(P, n)``."""
+        y_rows, bound = self.cases.y_rows[case], self.cases.bound[case]
+        x_rows = y_rows.new_zeros(len(y_rows), self.line.graph.n_inputs)
+        rows = {INPUT: x_rows if self.cases.x_rows is None else self.cases.x_rows[case], OUTPUT: y_rows}
+        course = excess(inputs, outputs, rows, bound)
+        live = {INPUT: inputs, OUTPUT: course}
+        if len(bound) > 1 and (places := course.crossings()) is not None:
+            live = {name: values.spread(*places) for name, values in live.items()}
+        values = live[OUTPUT].values.high
+        lower = values - 4 * UNIT * values.abs()  # the low parts are smaller
+        least = torch.minimum(lower[:-1], lower[1:]) - SLACK * live[OUTPUT].error
+        closed = (least.isfinite() & (least > 0)).any(1)
+        ends = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+        ends[:-1] |= ~closed
+        ends[1:] |= ~closed
+        worst = values.amax(1)
+        order = worst[ends].argsort()[:CANDIDATES]
+        return live[INPUT].values.high[ends][order]
