@@ -130,13 +130,17 @@ class Run:
         if not len(case):
             return None, case
         roots = Roots(self.graph, self.cases, self.deadline)
-        case, found = self.first_look(case, roots.first)
+        lines = self.lines()
+        found = None
+        if lines is None:
+            case, found = self.first_look(case, roots.first)
         if found is None and len(case) and self.config.attack:
             found = self.attack(case, 0.01, 0.3)
+        if found is None and lines is not None:
+            with timed(self.progress, "lines"), torch.no_grad():
+                case, found = lines.run(case, self.deadline)
         if found is None and len(case) and self.few_boxes:
             case, found = self.look_at_boxes(case, roots.of), None
-        if found is None and len(case):
-            case, found = self.follow_lines(case)
         inputs = varying(self.cases)
         if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
             found = self.attack(case, 0.03, 1.0)
@@ -191,16 +195,14 @@ class Run:
                 still.append(part[~(Roots.least(self.cases, root, part).amax(1) > 0)])
         return torch.cat(still)
 
-    def follow_lines(self, case: Tensor) -> tuple[Tensor, Counterexample | None]:
-        """Where one coordinate varies in each box, decide cases along it; return the open ones, or a counterexample."""
+    def lines(self) -> LineSearch | None:
+        """Return a search along lines, where at most one coordinate varies in each box and the network allows it."""
         if ((self.cases.lower < self.cases.upper).sum(1) > 1).any():
-            return case, None
+            return None
         try:
-            search = LineSearch(self.graph, self.cases, self.checker, self.progress)
+            return LineSearch(self.graph, self.cases, self.checker, self.progress)
         except NotImplementedError:
-            return case, None
-        with timed(self.progress, "lines"), torch.no_grad():
-            return search.run(case, self.deadline)
+            return None
 
     def attack(self, case: Tensor, share: float, least: float) -> Counterexample | None:
         """Look for a counterexample for a part of the time that is left, or a few tenths of a second."""

@@ -9,24 +9,31 @@ multiplication by using fast routines of matrix multiplication", Numerical Algor
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from verifier.ops.op import Affine
+from verifier.ops.linear import Linear
+from verifier.ops.op import Affine, Shape
 from verifier.sets import flat
 
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
 
-PIECES = 12
-"""Pieces that a number is cut into at most; what is left of it then is counted as an error."""
+PIECES = 4
+"""Pieces of about 20 bits that are multiplied exactly; the rest of a number is multiplied in plain float64."""
 
 SLACK = 1 + 1e-6
 """Covers the rounding of the error terms themselves, which are sums of fewer than 1e8 positive numbers."""
+
+FEW = 4
+"""Points up to which it does not pay to look for elements that are the same at all of them."""
+
+BLOCK = 1 << 17
+"""Numbers that a step works on at a time."""
 
 TINY = 1e-290
 """Covers what a step loses by numbers too small for float64."""
@@ -44,9 +51,23 @@ class DoubleDouble:
         """Convert float64 numbers, exactly."""
         return DoubleDouble(values, torch.zeros_like(values))
 
-    def take(self, index: Tensor) -> DoubleDouble:
+    def take(self, index: Tensor | slice) -> DoubleDouble:
         """Select points."""
         return DoubleDouble(self.high[index], self.low[index])
+
+    def reshape(self, *shape: int) -> DoubleDouble:
+        """Give the axes behind that of the points another shape."""
+        count = len(self.high)
+        return DoubleDouble(self.high.reshape(count, *shape), self.low.reshape(count, *shape))
+
+    def moving(self) -> Tensor:
+        """Return the flat indices of the elements that are not the same at all points."""
+        high, low = flat(self.high), flat(self.low)
+        return ((high != high[:1]) | (low != low[:1])).any(0).nonzero().flatten()
+
+    def columns(self, index: Tensor) -> DoubleDouble:
+        """Select along axis 1."""
+        return DoubleDouble(self.high[:, index], self.low[:, index])
 
     def __neg__(self) -> DoubleDouble:
         return DoubleDouble(-self.high, -self.low)
@@ -68,6 +89,17 @@ class DoubleDouble:
         first = self.high / other.high
         rest = self + -(other * DoubleDouble.of(first))
         return DoubleDouble(*fast_two_sum(first, rest.high / other.high))
+
+
+def blockwise(
+    step: Callable[[list[DoubleDouble]], tuple[DoubleDouble, Tensor]], operands: list[DoubleDouble], width: int
+) -> tuple[DoubleDouble, Tensor]:
+    """Apply a step to a few points at a time, ``width`` numbers each, so that the processor's cache holds them."""
+    length = max(1, BLOCK // max(1, width))
+    starts = range(0, len(operands[0].high), length)
+    values, errors = zip(*(step([item.take(slice(k, k + length)) for item in operands]) for k in starts), strict=True)
+    joined = DoubleDouble(torch.cat([part.high for part in values]), torch.cat([part.low for part in values]))
+    return joined, torch.cat(errors)
 
 
 def two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,14 +128,15 @@ def _halves(a: Tensor) -> tuple[Tensor, Tensor]:
     return upper, a - upper
 
 
-def cut(parts: list[Tensor], bits: int) -> Iterator[list[Tensor]]:
-    """Cut numbers into pieces, largest first: whole multiples, below ``2^bits``, of a power of two for each point.
+def cut(parts: list[Tensor], bits: int, count: int) -> Iterator[list[Tensor]]:
+    """Cut numbers into pieces, largest first: whole multiples, at most ``2^bits``, of a power of two for each point.
 
     Args:
         parts: tensors ``(N, ...)`` that share the powers of two; what is left of them stays in the list.
         bits: at most 52.
+        count: pieces at most.
     """
-    for _ in range(PIECES):
+    for _ in range(count):
         size = torch.stack([flat(part).abs().amax(1) for part in parts]).amax(0)
         if not size.isfinite().all() or not size.any():
             return
@@ -120,16 +153,17 @@ def cut(parts: list[Tensor], bits: int) -> Iterator[list[Tensor]]:
 class ExactAffine:
     """An affine operator of float64 on double-double numbers."""
 
-    def __init__(self, op: Affine, fan: int) -> None:
-        """Prepare an operator that sums at most ``fan`` products into an element.
+    def __init__(self, op: Affine, shapes: list[Shape], out: Shape) -> None:
+        """Prepare an operator for operands and a result of given shapes, without the axis of points.
 
         Raises:
             NotImplementedError: the operator's coefficients cannot be got at.
         """
         if op.weights is None and not op.whole:
             raise NotImplementedError(f"no double-double arithmetic for {type(op).__name__}")
-        room = 52 - math.ceil(math.log2(max(fan, 1)))
-        self.op = op
+        self.op, self.fan = op, op.terms(shapes, out)
+        self.widest = max(math.prod(shape) for shape in [*shapes, out])
+        room = 52 - math.ceil(math.log2(max(self.fan, 1)))
         self.bits = room if op.weights is None else room // 2
         self.width = room - self.bits
 
@@ -139,7 +173,7 @@ class ExactAffine:
         if self.op.weights is None:
             return [self.op], None
         rest = [getattr(self.op, self.op.weights).flatten().unsqueeze(0)]
-        pieces = [self._with(piece[0]) for piece in cut(rest, self.width)]
+        pieces = [self._with(piece[0]) for piece in cut(rest, self.width, 2 * PIECES)]
         return pieces, self._with(rest[0].abs()) if rest[0].any() else None
 
     @cached_property
@@ -160,27 +194,50 @@ class ExactAffine:
 
     def __call__(self, operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:
         """Return the result, and a bound of its error, both ``(N, *out)``."""
+        if isinstance(self.op, Linear) and len(operands[0].high) > FEW:
+            moving = operands[0].moving()
+            if 2 * len(moving) < operands[0].high[0].numel() and operands[0].high.dim() == 2:
+                return self._apply_moving(operands[0], moving)
+        return blockwise(self._apply, operands, self.widest)
+
+    def _apply_moving(self, operand: DoubleDouble, moving: Tensor) -> tuple[DoubleDouble, Tensor]:
+        """Multiply what is constant once, and the rest with the part of the matrix that it meets."""
+        assert isinstance(self.op, Linear)
+        still = operand.take(torch.zeros(1, dtype=torch.long, device=moving.device))  # a copy
+        still.high[:, moving], still.low[:, moving] = 0, 0
+        base, lost = self._apply([still])
+        op = Linear(self.op.weight[moving])
+        rest, more = ExactAffine(op, [(len(moving),)], tuple(lost.shape[1:]))([operand.columns(moving)])
+        total = base + rest
+        return total, (lost + more + 5 * UNIT**2 * total.high.abs()) * SLACK + TINY
+
+    def _apply(self, operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:
         pieces, rest = self.pieces
-        parts = [part for operand in operands for part in (operand.high, operand.low)]
         sizes = [operand.high.abs() * SLACK for operand in operands]
-        zero = self.op.linear(*(torch.zeros_like(size) for size in sizes))
-        high, low, lost = zero, torch.zeros_like(zero), torch.zeros_like(zero)
-        terms = (
-            op.linear(*(above + below for above, below in zip(piece[::2], piece[1::2], strict=True)))
-            for piece in cut(parts, self.bits - 1)
-            for op in pieces
-        )
-        for term in terms:
+        lost = torch.zeros_like(self.op.linear(*sizes)) if rest is None else rest.linear(*sizes) * SLACK
+        high, low = torch.zeros_like(lost), torch.zeros_like(lost)
+        for term in self._terms(pieces, operands, lost):
             high, error = two_sum(high, term)
-            low = low + error
-            lost = lost + UNIT * low.abs()
-        constant = self.op.offset([tuple(size.shape[1:]) for size in sizes], high)
+            low += error
+            lost += UNIT * low.abs()
+        return DoubleDouble(*two_sum(high, low)), lost * SLACK
+
+    def _terms(self, pieces: list[Affine], operands: list[DoubleDouble], lost: Tensor) -> Iterator[Tensor]:
+        """Yield summands of the result ``(N, *out)``; the errors of those that are not exact are added to ``lost``."""
+        parts = [part for operand in operands for part in (operand.high, operand.low)]
+        for piece in cut(parts, self.bits - 1, PIECES):
+            joined = _pairs(piece)
+            for op in pieces:
+                yield op.linear(*joined)
+        if any(part.any() for part in parts):
+            left = _pairs(parts)
+            lost += self.spread([part.abs() for part in left]) * (self.fan + 4) * UNIT
+            yield self.op.linear(*left)
+        constant = self.op.offset([tuple(operand.high.shape[1:]) for operand in operands], lost)
         if constant is not None:
-            high, error = two_sum(high, constant)
-            low = low + error
-            lost = lost + UNIT * low.abs()
-        left = [above.abs() + below.abs() for above, below in zip(parts[::2], parts[1::2], strict=True)]
-        lost = lost * SLACK + self.spread(left)
-        if rest is not None:
-            lost = lost + rest.linear(*sizes).abs() * SLACK
-        return DoubleDouble(*two_sum(high, low)), lost
+            yield constant
+
+
+def _pairs(parts: list[Tensor]) -> list[Tensor]:
+    """Add up the high and the low part of each operand."""
+    return [high + low for high, low in zip(parts[::2], parts[1::2], strict=True)]

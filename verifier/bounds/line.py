@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verifier.bounds.double_double import SLACK, TINY, UNIT, DoubleDouble, ExactAffine
+from verifier.bounds.double_double import SLACK, TINY, UNIT, DoubleDouble, ExactAffine, blockwise
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Relu
 from verifier.ops.linear import Linear
@@ -34,17 +34,20 @@ class Course:
 
     def spread(self, start: Tensor, share: DoubleDouble) -> Course:
         """Cut pieces of the line: point k of the result lies in piece ``start[k]``, at ``share[k]`` of its length."""
-        ends = self.values.take(start), self.values.take(start + 1)
-        shape = (-1, *[1] * (self.error.dim() - 1))
-        weight = DoubleDouble(share.high.reshape(shape), share.low.reshape(shape))
-        between = ends[0] + weight * (ends[1] + -ends[0])
-        lost = 16 * UNIT**2 * (ends[0].high.abs() + ends[1].high.abs()) + TINY
-        lost = torch.where(weight.high == 0, 0, lost)
-        return Course(between, self.error[start[:-1]] + torch.maximum(lost[:-1], lost[1:]))
+        flat_values, shape = self.values.reshape(-1), (len(start), *self.error.shape[1:])
+        weight = share.reshape(1)
+        moving = self.values.moving()
+        some = flat_values.columns(moving)
+        between, lost = blockwise(_between, [some.take(start), some.take(start + 1), weight], len(moving))
+        error = flat(self.error)[start[:-1]]
+        error[:, moving] += torch.maximum(lost[:-1], lost[1:])
+        values = flat_values.take(start)
+        values.high[:, moving], values.low[:, moving] = between.high, between.low
+        return Course(values.reshape(*shape[1:]), error.reshape(len(error), *shape[1:]))
 
     def crossings(self) -> tuple[Tensor, DoubleDouble] | None:
         """Find where values pass through zero, as ``start`` and ``share`` of ``spread``; None if nowhere."""
-        values = DoubleDouble(flat(self.values.high), flat(self.values.low))
+        values = self.values.reshape(-1)
         signs = values.high.sign()
         piece, element = (signs[:-1] * signs[1:] < 0).nonzero().unbind(1)
         if not len(piece):
@@ -93,7 +96,7 @@ class Line:
         for name, node in graph.nodes.items():
             if isinstance(node.op, Affine):
                 shapes = [graph.nodes[parent].shape for parent in node.parents]
-                self.affine[name] = ExactAffine(node.op, node.op.terms(shapes, node.shape))
+                self.affine[name] = ExactAffine(node.op, shapes, node.shape)
             elif node.op is not None and not isinstance(node.op, Relu):
                 raise NotImplementedError(f"lines are not followed through {type(node.op).__name__}")
         self.widest = max(math.prod(node.shape) for node in graph.nodes.values())
@@ -133,6 +136,13 @@ class Line:
         return True
 
 
+def _between(operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:
+    """Interpolate between two ends by a weight; also return a bound of the error."""
+    first, last, weight = operands
+    lost = 16 * UNIT**2 * (first.high.abs() + last.high.abs()) + TINY
+    return first + weight * (last + -first), torch.where(weight.high == 0, 0, lost)
+
+
 def step(op: ExactAffine, operands: list[Course]) -> Course:
     """Carry courses over an affine operator."""
     values, lost = op([operand.values for operand in operands])
@@ -151,4 +161,4 @@ def excess(inputs: Course, outputs: Course, rows: Mapping[str, Tensor], bound: T
     )
     weight = torch.cat([rows[INPUT], rows[OUTPUT]], 1).T.contiguous()
     op = Linear(weight, -bound)
-    return step(ExactAffine(op, len(weight)), [joined])
+    return step(ExactAffine(op, [(len(weight),)], (len(bound),)), [joined])

@@ -32,7 +32,11 @@ class LineSearch:
         self.line, self.cases, self.witness, self.progress = Line(graph), cases, witness, progress
 
     def run(self, case: Tensor, until: float) -> tuple[Tensor, Counterexample | None]:
-        """Return the cases ``(C,)`` that stay open, and a counterexample if one turns up; TimeoutError after ``until``."""
+        """Return the cases ``(C,)`` that stay open, and a counterexample if one turns up.
+
+        Raises:
+            TimeoutError: ``until`` has passed.
+        """
         still, which = [case[:0]], self.cases.set_of[case]
         for k in which.unique().tolist():
             here = case[which == k]
