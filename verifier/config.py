@@ -16,7 +16,6 @@ class Config:
         attack: whether to look for counterexamples beside the search (the search may meet one all the same).
         seed: of every random draw.
         max_iterations: rounds of branch and bound, or None; with it and no timeout a run is reproducible.
-        max_domains: open domains kept at once before the search gives up for lack of memory.
     """
 
     timeout: float | None = None
@@ -25,4 +24,3 @@ class Config:
     attack: bool = True
     seed: int = 0
     max_iterations: int | None = None
-    max_domains: int = 4_000_000

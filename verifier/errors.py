@@ -11,6 +11,10 @@ class ModelError(VerifierError):
     """The model file cannot be read, or is not a valid network."""
 
 
+class ReplayError(ModelError):
+    """onnxruntime cannot load or run the model, so that no counterexample can be confirmed."""
+
+
 class UnsupportedError(ModelError):
     """The model uses something the verifier does not support; the message says what it does support."""
 

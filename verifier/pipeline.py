@@ -19,7 +19,7 @@ from specs import Spec
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
 from verifier.config import Config
-from verifier.errors import UsageError
+from verifier.errors import ReplayError, UsageError
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
 from verifier.problem import Cases
@@ -59,7 +59,8 @@ def verify(
 
     Returns:
         ``unsat`` if no point of the input set violates the property, ``sat`` with a counterexample that was replayed on
-        the model, else ``unknown`` with a reason. Timeouts, lack of memory and Ctrl-C are reasons, not exceptions.
+        the model, else ``unknown`` with a reason. Timeouts, lack of memory, Ctrl-C and a model that onnxruntime cannot
+        replay are reasons, not exceptions.
 
     Raises:
         VerifierError, SpecError: the model or the property cannot be read, or they do not fit together.
@@ -81,6 +82,8 @@ def verify(
         reason, detail = Reason.TIMEOUT, ""
     except KeyboardInterrupt:
         reason, detail = Reason.INTERRUPTED, ""
+    except ReplayError as error:
+        reason, detail = Reason.GAVE_UP, f"there is a likely counterexample, but {error}"
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

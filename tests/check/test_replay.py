@@ -10,6 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from specs import robustness
+from verifier import Config, Verdict, verify
 from verifier.check.replay import Replay
 from verifier.errors import ModelError
 
@@ -50,3 +52,10 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
             Replay(path).run(np.ones(4))
     with pytest.raises(ModelError, match=r"none.onnx"):
         Replay(tmp_path / "none.onnx").run(np.ones(4))
+
+
+def test_a_counterexample_that_cannot_be_replayed_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Replay, "_model", lambda self: b"nonsense")
+    result = verify(model(), robustness(np.zeros(4), 1.0, 0, 4), Config(timeout=10))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "counterexample" in result.detail and "onnxruntime" in result.detail

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from verifier.result import Counterexample, Progress
+from verifier.search import bab
 from verifier.search.bab import Search
 from verifier.search.domains import Domains, Frontier
 from verifier.search.portfolio import take_turns
@@ -172,11 +173,12 @@ def test_without_memory_for_a_single_domain_it_says_so_and_loses_none() -> None:
     assert len(run.frontier) == 8
 
 
-def test_too_many_open_domains() -> None:
+def test_too_many_open_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bab, "MAX_DOMAINS", 20)
     run = search(Halving(goal=100))
     run.strategy.bound = lambda domains: (domains, torch.zeros(len(domains), 1))  # type: ignore[method-assign]
     with pytest.raises(MemoryError, match="20"):
-        run.run(math.inf, max_domains=20)
+        run.run(math.inf)
 
 
 def test_bounds_that_are_no_numbers_close_nothing() -> None:

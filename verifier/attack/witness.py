@@ -109,7 +109,7 @@ class Checker:
         """Return a confirmed counterexample among points ``(B, n)`` of cases ``(B,)``, if one is found.
 
         Raises:
-            ModelError: onnxruntime cannot run the model.
+            ReplayError: onnxruntime cannot run the model.
 
         Cost: one forward pass in float32; more only if a point all but meets its conditions.
         """

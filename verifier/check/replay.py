@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verifier.errors import ModelError
+from verifier.errors import ReplayError
 
 if TYPE_CHECKING:
     import onnx
@@ -39,24 +39,24 @@ class Replay:
             All outputs, shape ``(m,)``, in float64.
 
         Raises:
-            ModelError: onnxruntime cannot load or run the model, or the point has another length.
+            ReplayError: onnxruntime cannot load or run the model, or the point has another length.
         """
         session = self.session
         shapes = [[k if isinstance(k, int) and k > 0 else 1 for k in port.shape] for port in session.get_inputs()]
         wanted = sum(math.prod(shape) for shape in shapes)
         if len(x) != wanted:
-            raise ModelError(f"{self.name}: takes {wanted} numbers, not {len(x)}")
+            raise ReplayError(f"{self.name}: takes {wanted} numbers, not {len(x)}")
         feed, start = {}, 0
         for port, shape in zip(session.get_inputs(), shapes, strict=True):
             if port.type not in DTYPES:
-                raise ModelError(f"{self.name}: input {port.name!r} has the type {port.type}, which cannot be replayed")
+                raise ReplayError(f"{self.name}: input {port.name!r} has type {port.type}, which cannot be replayed")
             piece = x[start : start + math.prod(shape)]
             feed[port.name] = piece.reshape(shape).astype(DTYPES[port.type])
             start += len(piece)
         try:
             outputs = session.run(None, feed)
         except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base
-            raise ModelError(f"{self.name}: onnxruntime: {str(error).splitlines()[0]}") from None
+            raise ReplayError(f"{self.name}: onnxruntime: {str(error).splitlines()[0]}") from None
         return np.concatenate([np.asarray(value, dtype=np.float64).reshape(-1) for value in outputs])
 
     @property
@@ -76,7 +76,7 @@ class Replay:
             try:
                 self._session = onnxruntime.InferenceSession(self._model(), options, ["CPUExecutionProvider"])
             except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base
-                raise ModelError(f"{self.name}: onnxruntime: {str(error).splitlines()[0]}") from None
+                raise ReplayError(f"{self.name}: onnxruntime: {str(error).splitlines()[0]}") from None
         return self._session
 
     def _model(self) -> str | bytes:

@@ -13,6 +13,9 @@ from verifier.result import Counterexample, Progress
 from verifier.search.domains import Domains, Frontier
 from verifier.search.leaves import Leaves
 
+MAX_DOMAINS = 4_000_000
+"""Open domains kept at once before the search gives up for lack of memory."""
+
 D = TypeVar("D", bound=Domains)
 
 
@@ -59,7 +62,7 @@ class Search(Generic[D]):
     counterexample: Counterexample | None = None
     rounds: int = 0
 
-    def run(self, until: float, max_rounds: int | None = None, max_domains: int = 4_000_000) -> None:
+    def run(self, until: float, max_rounds: int | None = None) -> None:
         """Search until ``time.monotonic()`` passes a time, everything is closed, or a counterexample is found.
 
         Raises:
@@ -68,8 +71,8 @@ class Search(Generic[D]):
         while len(self.frontier) and self.counterexample is None and time.monotonic() < until:
             if max_rounds is not None and self.rounds >= max_rounds:
                 return
-            if len(self.frontier) > max_domains:
-                raise MemoryError(f"more than {max_domains} open domains")
+            if len(self.frontier) > MAX_DOMAINS:
+                raise MemoryError(f"more than {MAX_DOMAINS} open domains")
             self.rounds += 1
             batch = self.frontier.pop(self.strategy.batch)
             try:
