@@ -18,6 +18,7 @@ class Translate(Affine):
 
     monotone = True
     diagonal = True
+    pointwise = True
     constant: Tensor
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -88,6 +89,7 @@ class Neg(Homogeneous):
     """``y = -x``."""
 
     diagonal = True
+    pointwise = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -120,6 +122,7 @@ class Add(Homogeneous):
 
     monotone = True
     diagonal = True
+    pointwise = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -147,6 +150,7 @@ class Sub(Homogeneous):
     """``z = x - y`` of two variables of one shape."""
 
     diagonal = True
+    pointwise = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
