@@ -189,7 +189,7 @@ class _Wedge(torch.autograd.Function):
 BLOCK = 64
 """Length of the pieces in which ``dot`` sums, so that few roundings pile up on any term."""
 
-PLAIN = 4 * BLOCK
+PLAIN = BLOCK
 """Length up to which ``dot`` sums at once."""
 
 
@@ -227,4 +227,4 @@ def _plain(joined: Tensor, other: Tensor) -> Tensor:
 
 def summands(length: int) -> int:
     """Bound the additions that a term of ``dot`` takes part in, for a node of at most the given size."""
-    return length if length <= PLAIN else max(PLAIN, BLOCK + length // BLOCK + 1)
+    return length if length <= PLAIN else BLOCK + length // BLOCK + 1

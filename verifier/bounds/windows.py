@@ -16,7 +16,7 @@ from verifier.sets import Diagonal, Enclosure, Window, cut, hull, place
 CHUNK = {"cpu": 1 << 19, "cuda": 1 << 22}
 """Elements of the largest coefficient tensor in one backward pass; on a CPU it should stay in the cache."""
 
-STEP = 1 << 15
+STEP = 1 << 16
 """What a step of a backward pass costs besides its elements, in elements."""
 
 Windows = dict[str, Window]
