@@ -10,6 +10,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+Window = tuple[slice, ...]
+"""A range on each of a node's last axes, with both ends given; none at all means the whole node."""
+
+
+def cut(values: Tensor, window: Window) -> Tensor:
+    """Return the part of ``(..., *node)`` inside a window."""
+    subscript: tuple[Any, ...] = (..., *window)
+    return values[subscript] if window else values
+
+
+def hull(one: Window, other: Window) -> Window:
+    """Return the least window that holds two windows of a node."""
+    if not one or not other:
+        return ()
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+
+
+def place(values: Tensor, window: Window, larger: Window, shape: tuple[int, ...]) -> Tensor:
+    """Surround values ``(..., *node)`` on a window by zeros up to a larger window of a node of the given shape."""
+    if window == larger:
+        return values
+    outer = larger or tuple(slice(0, size) for size in shape[-len(window) :])
+    pads = [
+        pad
+        for inner, wide in zip(reversed(window), reversed(outer), strict=True)
+        for pad in (inner.start - wide.start, wide.stop - inner.stop)
+    ]
+    return functional.pad(values, pads) if any(pads) else values
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Box:
@@ -44,6 +73,10 @@ class Box:
         """Select domains by an index or a mask over B."""
         return Box(self.lower[index], self.upper[index])
 
+    def within(self, window: Window) -> Box:
+        """Keep the elements of a window alone."""
+        return Box(cut(self.lower, window), cut(self.upper, window))
+
     def expand(self, domains: int) -> Box:
         """Repeat a box of one domain (B = 1) for a number of domains, without copying."""
         return Box(
@@ -68,36 +101,6 @@ class Box:
         draws = torch.rand(shape, generator=generator, dtype=self.lower.dtype, device=self.lower.device)
         weight = (3 * draws - 1).clamp(0, 1)
         return torch.lerp(self.lower.expand(shape), self.upper.expand(shape), weight).clamp(self.lower, self.upper)
-
-
-Window = tuple[slice, ...]
-"""A range on each of a node's last axes, with both ends given; none at all means the whole node."""
-
-
-def cut(values: Tensor, window: Window) -> Tensor:
-    """Return the part of ``(..., *node)`` inside a window."""
-    subscript: tuple[Any, ...] = (..., *window)
-    return values[subscript] if window else values
-
-
-def hull(one: Window, other: Window) -> Window:
-    """Return the least window that holds two windows of a node."""
-    if not one or not other:
-        return ()
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
-
-
-def place(values: Tensor, window: Window, larger: Window, shape: tuple[int, ...]) -> Tensor:
-    """Surround values ``(..., *node)`` on a window by zeros up to a larger window of a node of the given shape."""
-    if window == larger:
-        return values
-    outer = larger or tuple(slice(0, size) for size in shape[-len(window) :])
-    pads = [
-        pad
-        for inner, wide in zip(reversed(window), reversed(outer), strict=True)
-        for pad in (inner.start - wide.start, wide.stop - inner.stop)
-    ]
-    return functional.pad(values, pads) if any(pads) else values
 
 
 class Enclosure(Protocol):

@@ -14,11 +14,11 @@ from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.forward import Form, forward_step, input_form
 from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, input_rounding, rounding
-from verifier.bounds.windows import Piece, pieces, within
+from verifier.bounds.windows import Piece, pieces, placed, within
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine, Exact
-from verifier.sets import Box, Enclosure
+from verifier.sets import Box, Enclosure, Window, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,7 @@ class Bounds:
         if not windows:
             return self
         enclosures = {name: within(graph, name, windows, self.enclosures[name]) for name in windows if name != INPUT}
-        scales = {name: self.scales[name].within(window) for name, window in windows.items()}
-        return Bounds(graph, self.boxes, enclosures, scales, until=self.until)
+        return Bounds(graph, self.boxes, enclosures, scales_within(self.scales, windows), until=self.until)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,11 +205,11 @@ def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
             name: (value if value.shape[2] == 1 else value[:, :, pick]).to(graph.dtype)
             for name, value in slopes.alpha.items()
         }
-        enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name)
+        enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name, piece.windows)
         elements = slopes.elements[piece.index]
         rows = piece.unit_rows(elements, lower).unsqueeze(0)
-        local = Bounds(graph, {}, enclosures, bounds.scales, until=bounds.until).within(piece)
-        found = local.rows(rows, node.name)
+        scales = scales_within(bounds.scales, piece.windows)
+        found = Bounds(graph, {}, enclosures, scales, until=bounds.until).rows(rows, node.name)
         least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
         lower[:, elements] = torch.fmax(lower[:, elements], least)
         upper[:, elements] = torch.fmin(upper[:, elements], -negated)
@@ -223,18 +222,27 @@ def relax_all(
     alpha: Mapping[str, Tensor],
     enclosures: Mapping[str, Enclosure],
     start: str = OUTPUT,
+    windows: Mapping[str, Window] | None = None,
 ) -> dict[str, Enclosure]:
-    """Enclose the nonlinear nodes above ``start`` anew on boxes, with slopes where given; affine ones are kept."""
+    """Enclose the nonlinear nodes above ``start`` anew on boxes, with slopes where given; affine ones are kept.
+
+    With ``windows``, the enclosures are those for rows that are zero outside of them.
+    """
     fresh: dict[str, Enclosure] = {}
+    windows = windows or {}
     for name in graph.ancestors(start):
-        node = graph.nodes[name]
+        node, window = graph.nodes[name], windows.get(name, ())
         if isinstance(node.op, Affine):
-            fresh[name] = enclosures[name]
+            fresh[name] = within(graph, name, windows, enclosures[name])
+        elif isinstance(node.op, Curve):
+            slopes = cut(alpha[name], window) if name in alpha else None
+            box = boxes[node.parents[0]].within(window)
+            fresh[name] = placed(graph, name, windows, node.op.within(window, node.shape).relax(box, alpha=slopes))
         elif node.op is not None:
-            fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents), alpha=alpha.get(name))
+            fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents))
     return fresh
 
 
-def unit_rows(node: Node, elements: Tensor, like: Tensor) -> Tensor:
-    """Return rows that read the listed elements of a node, then their negatives; shape ``(2 K, *node)``."""
-    return Piece(node, {}, elements).unit_rows(elements, like)
+def scales_within(scales: dict[str, Rounding], windows: Mapping[str, Window]) -> dict[str, Rounding]:
+    """Restrict rounding margins to windows; without any, return them all."""
+    return {name: scales[name].within(window) for name, window in windows.items()} or scales

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ CHUNK = {"cpu": 1 << 19, "cuda": 1 << 22}
 STEP = 1 << 16
 """What a step of a backward pass costs besides its elements, in elements."""
 
-Windows = dict[str, Window]
+Windows = Mapping[str, Window]
 """A window for each ancestor of a node."""
 
 
@@ -70,7 +70,7 @@ class Placed:
 
 def windows_above(graph: Graph, start: str, window: Window) -> Windows:
     """Return what a window of a node sees of each of its ancestors."""
-    seen = {start: window}
+    seen: dict[str, Window] = {start: window}
     for name in reversed(graph.ancestors(start)):
         node = graph.nodes[name]
         for parent, part in zip(node.parents, reads(graph, node, seen[name]), strict=True):
@@ -88,17 +88,22 @@ def reads(graph: Graph, node: Node, window: Window) -> list[Window]:
 
 def within(graph: Graph, name: str, windows: Windows, enclosure: Enclosure) -> Enclosure:
     """Restrict a node's enclosure to windows."""
-    node, window = graph.nodes[name], windows[name]
+    node, window = graph.nodes[name], windows.get(name, ())
     if not window:
         return enclosure
-    shapes = [graph.nodes[parent].shape for parent in node.parents]
     if isinstance(enclosure, Exact):
-        enclosure = Windowed(enclosure.op, shapes, node.shape, window)
-    else:
-        assert isinstance(enclosure, Diagonal)
-        enclosure = enclosure.within(window)
-    made, wanted = reads(graph, node, window), [windows[parent] for parent in node.parents]
-    return enclosure if made == wanted else Placed(enclosure, made, wanted, shapes)
+        return placed(graph, name, windows, Windowed(enclosure.op, enclosure.shapes, node.shape, window))
+    assert isinstance(enclosure, Diagonal)
+    return placed(graph, name, windows, enclosure.within(window))
+
+
+def placed(graph: Graph, name: str, windows: Windows, enclosure: Enclosure) -> Enclosure:
+    """Make an enclosure on a node's window return coefficients on the windows of its operands."""
+    node, window = graph.nodes[name], windows.get(name, ())
+    made, wanted = reads(graph, node, window), [windows.get(parent, ()) for parent in node.parents]
+    if made == wanted:
+        return enclosure
+    return Placed(enclosure, made, wanted, [graph.nodes[parent].shape for parent in node.parents])
 
 
 def pieces(graph: Graph, node: Node, elements: Tensor, domains: int) -> Iterator[Piece]:
