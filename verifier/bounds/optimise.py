@@ -20,8 +20,8 @@ from verifier.sets import Box, flat
 PARAMETERS = 1 << 23
 """Slopes kept at most, over all rows; beyond it the rows of a node share theirs."""
 
-RATE = 0.3
-"""First step of a slope: few iterations are affordable where a network is large, and the slopes lie in [0, 1]."""
+FEW_STEPS, FAST_RATE, RATE = 30, 0.3, 0.1
+"""An ascent that has time for few steps takes long ones: the first of this length, for slopes in [0, 1]."""
 
 ACTIVATIONS = 1 << 28
 """Elements that one iteration may keep for its gradient: 1 GiB in float32."""
@@ -173,6 +173,8 @@ class JointAscent:
             if not self.adam.parameters or not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
                 return
             gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
+            if seconds == 0 and until - begun < FEW_STEPS * (time.monotonic() - begun):
+                self.adam.rates = [FAST_RATE] * len(self.adam.rates)
             self.adam.step(gradients)
             self._project()
             seconds = time.monotonic() - begun
