@@ -123,7 +123,9 @@ def tiles(graph: Graph, node: Node, elements: Tensor) -> list[tuple[Windows, Ten
     space = node.shape[2:]
     if not space or not len(elements) or not reads(graph, node, tuple(slice(0, size) for size in space))[0]:
         return [({}, everything)]
-    places = torch.stack(torch.unravel_index(elements % math.prod(space), space), 1)
+    # torch.unravel_index would do, but its first call imports a compiler, which takes a third of a second.
+    steps = [math.prod(space[axis + 1 :]) for axis in range(len(space))]
+    places = torch.stack([elements // step % size for step, size in zip(steps, space, strict=True)], 1)
     best: list[tuple[Windows, Tensor]] = [({}, everything)]
     least, side = cost(graph, node, {}, 1, len(elements)), 1
     while side < max(space):
