@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from tests.bounds.nets import Net, boxes, drawn, normal, residual
 from verifier.bounds import windows
+from verifier.bounds.optimise import JointAscent
 from verifier.bounds.schedule import CROWN, INTERVAL, bound_nodes
 from verifier.bounds.windows import Piece, pieces, windows_above
 from verifier.graph.graph import Graph
@@ -85,3 +88,21 @@ def test_dot_of_any_length(size: int, wide: bool) -> None:
 def test_a_part_of_a_node_has_no_more_summands() -> None:
     counts = [summands(size) for size in range(1, 5000)]
     assert counts == sorted(counts)
+
+
+def test_tiles_change_no_ascent(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, box = residual(5), boxes(32, (0.4,), 6)
+    rows, found, certified = torch.eye(3, dtype=torch.float64).unsqueeze(0), [], []
+    for step in (0, 1 << 40):
+        monkeypatch.setattr(windows, "STEP", step)
+        with torch.no_grad():
+            bounds = bound_nodes(graph, box, CROWN)
+        ascent = JointAscent(bounds, rows)
+        assert ascent.elements
+        ascent.run(torch.full((3,), 1e3, dtype=torch.float64), 5, math.inf)
+        found.append(ascent.best)
+        with torch.no_grad():
+            certified.append(bound_nodes(graph, box, CROWN, known=bounds.boxes, slopes=ascent.slopes()).boxes)
+    torch.testing.assert_close(found[0], found[1])
+    for name in graph.nodes:
+        torch.testing.assert_close(certified[0][name].lower, certified[1][name].lower)
