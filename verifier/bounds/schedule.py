@@ -188,7 +188,7 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
         for piece in pieces(bounds.graph, node, pairs[:, 1], 1):
             domain, element = pairs[piece.index].unbind(1)
             rows = torch.stack(piece.unit_rows(element, lower).chunk(2), dim=1)
-            local = bounds.take(domain).within(piece)
+            local = bounds.within(piece).take(domain)
             least, negated = local.rows(rows, node.name).minimum(local.boxes[INPUT]).unbind(1)
             lower[domain, element] = torch.fmax(lower[domain, element], least)
             upper[domain, element] = torch.fmin(upper[domain, element], -negated)
