@@ -49,6 +49,12 @@ class Adam:
                 second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
                 parameter.addcdiv_(first, second.sqrt().add_(1e-12), value=rate * scale)
 
+    def take(self, parameters: list[Tensor], index: Tensor) -> None:
+        """Go on with some entries of every parameter, by an index or a mask of their first axis."""
+        self.parameters = parameters
+        self.first = [moment[index] for moment in self.first]
+        self.second = [moment[index] for moment in self.second]
+
 
 def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str]:
     """Names of the curves above a node that are not affine on their boxes."""
