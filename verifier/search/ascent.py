@@ -18,8 +18,11 @@ from verifier.sets import Box
 PATIENCE = 10
 """Steps without a gain of a thousandth of what is missing after which an ascent ends."""
 
-ALPHA_RATE, BETA_RATE, WEIGHT_RATE = 0.2, 0.1, 0.05
-"""Rates of ascent for slopes, multipliers and row combinations."""
+ALPHA_RATE, BETA_RATE, WEIGHT_RATE = 0.2, 0.7, 0.05
+"""Rates of ascent for slopes, multipliers (in units of the coefficients that they change) and row combinations."""
+
+DECAY, MOMENTUM = 0.97, 0.75
+"""Of the rates and of the gradients: for ascents of a few dozen steps."""
 
 CROWDED = 0.8
 """A batch is made anew without the domains that are done once at most this part of it is left."""
@@ -63,8 +66,7 @@ class Ascent:
         split = {name: mask for name in self.ends if (mask := self._split(domains, name)).any()}
         kept = Variables.of(domains, torch.float32, list(split))
         variables, bounder = Variables.of(domains, torch.float32, list(split)), self.bounder(domains)
-        rates = [ALPHA_RATE] * len(kept.alpha) + [BETA_RATE] * len(kept.beta) + [WEIGHT_RATE]
-        adam = Adam(variables.tensors(), rates)
+        adam = Adam(variables.tensors(), self._rates(bounder, variables), DECAY, MOMENTUM)
         best = torch.full_like(domains.bound, -torch.inf, dtype=torch.float32)
         live, stalled = torch.arange(len(domains), device=best.device), 0
         for step in range(steps + 1):
@@ -93,6 +95,18 @@ class Ascent:
                 split = {name: mask[missing] for name, mask in split.items()}
             self._project(variables, split, bounder.domains)
         return kept.put(domains), best.double()
+
+    def _rates(self, bounder: Bounder, variables: Variables) -> list[float]:
+        """Choose the rate of each variable; multipliers are measured by the coefficients that they are taken from."""
+        record: dict[str, Tensor] = {}
+        bounder.evaluate(variables, record)
+        sizes = dict.fromkeys(variables.beta, 0.0)
+        for curve, rows in record.items():
+            name = self.curves[curve]
+            if name in sizes:
+                sizes[name] += float(rows.square().mean().sqrt())
+        prices = [BETA_RATE * sizes[name] for name in variables.beta]
+        return [ALPHA_RATE] * len(variables.alpha) + prices + [WEIGHT_RATE]
 
     def _split(self, domains: NeuronDomains, name: str) -> Tensor:
         """Tell which undecided elements of a node a domain has narrowed, ``(B, K)``."""

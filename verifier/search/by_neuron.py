@@ -38,13 +38,18 @@ class NeuronSplitting:
         deadline: float = math.inf,
         batch: int = 256,
         iterations: int = 40,
-        candidates: int = 3,
+        candidates: int = 8,
+        trial: int = 8,
     ) -> None:
-        """Search one input box, for those of the cases (float64) that lie on it; late rounds raise TimeoutError."""
+        """Search one input box, for those of the cases (float64) that lie on it; late rounds raise TimeoutError.
+
+        A round splits ``batch`` domains and bounds their parts in so many ``iterations``, after a ``trial`` of that
+        many iterations for each of the ``candidates``.
+        """
         self.deadline = deadline
         self.root = root
         self.unstable = root.unstable()
-        self.batch, self.iterations, self.count = batch, iterations, candidates
+        self.batch, self.iterations, self.count, self.trial = batch, iterations, candidates, trial
         self.fast, self.exact = (root.fast, cases.to(torch.float32)), (root.exact, cases)
         nodes = root.exact.graph.nodes
         curves = {name: node for name, node in nodes.items() if isinstance(node.op, Curve)}
@@ -105,15 +110,15 @@ class NeuronSplitting:
         return NeuronDomains(case, bound, weight, lower, upper, alpha, beta, weights, candidates)
 
     def split(self, domains: NeuronDomains) -> NeuronDomains:
-        """Split each domain at the candidate whose worse part is bounded best."""
+        """Split each domain at the candidate whose parts, after a few steps of ascent, miss the least in sum."""
         count, width = domains.candidates.shape
         owner = torch.arange(count).repeat_interleave(width)
         trial = self._halve(domains.take(owner), domains.candidates.flatten())
-        least = self._evaluate(trial)
-        worse = torch.minimum(least[: len(owner)], least[len(owner) :]).view(count, width)
-        better = torch.maximum(least[: len(owner)], least[len(owner) :]).view(count, width)
-        choice = (worse.nan_to_num(nan=-torch.inf) + 1e-3 * better.clamp(max=0)).argmax(1)
-        return self._halve(domains, domains.candidates.gather(1, choice.unsqueeze(1)).squeeze(1))
+        done = [self.ascent.run(part, self.trial) for part in self._parts(trial)]
+        trial, value = NeuronDomains.cat([part[0] for part in done]), torch.cat([part[1] for part in done])
+        missed = value.nan_to_num(nan=-torch.inf).clamp(max=0).view(2, count, width).sum(0)
+        choice = torch.arange(count) * width + missed.argmax(1)
+        return trial.take(torch.cat([choice, choice + count * width]))
 
     def _halve(self, domains: NeuronDomains, position: Tensor) -> NeuronDomains:
         """Cut domain b at neuron ``position[b]``; the parts below come first, then those above."""
@@ -176,16 +181,6 @@ class NeuronSplitting:
     def _priced(domains: NeuronDomains) -> list[str]:
         """Names of the nodes with multipliers that are not zero."""
         return [name for name, value in domains.beta.items() if value.any()]
-
-    def _evaluate(self, domains: NeuronDomains) -> Tensor:
-        """Bound in float32 without optimisation and without rounding margins: for choosing only."""
-        parts = self._parts(domains)
-        return torch.cat(
-            [
-                self._bounder(part).evaluate(Variables.of(part, torch.float32, self._priced(part))).least
-                for part in parts
-            ]
-        )
 
     def _parts(self, domains: NeuronDomains) -> list[NeuronDomains]:
         """Cut a batch into parts that fit into memory."""
