@@ -15,11 +15,14 @@ from verifier.ops.curves import Curve
 from verifier.search.neuron_batch import NeuronDomains, Outcome, Variables
 from verifier.sets import Box
 
-PATIENCE = 10
+PATIENCE = 30
 """Steps without a gain of a thousandth of what is missing after which an ascent ends."""
 
 ALPHA_RATE, BETA_RATE, WEIGHT_RATE = 0.2, 0.7, 0.05
 """Rates of ascent for slopes, multipliers (in units of the coefficients that they change) and row combinations."""
+
+LONG = 40
+"""Steps from which on multipliers move at their full rate."""
 
 DECAY, MOMENTUM = 0.97, 0.75
 """Of the rates and of the gradients: for ascents of a few dozen steps."""
@@ -66,7 +69,7 @@ class Ascent:
         split = {name: mask for name in self.ends if (mask := self._split(domains, name)).any()}
         kept = Variables.of(domains, torch.float32, list(split))
         variables, bounder = Variables.of(domains, torch.float32, list(split)), self.bounder(domains)
-        adam = Adam(variables.tensors(), self._rates(bounder, variables), DECAY, MOMENTUM)
+        adam = Adam(variables.tensors(), self._rates(bounder, variables, steps), DECAY, MOMENTUM)
         best = torch.full_like(domains.bound, -torch.inf, dtype=torch.float32)
         live, stalled = torch.arange(len(domains), device=best.device), 0
         for step in range(steps + 1):
@@ -96,16 +99,19 @@ class Ascent:
             self._project(variables, split, bounder.domains)
         return kept.put(domains), best.double()
 
-    def _rates(self, bounder: Bounder, variables: Variables) -> list[float]:
-        """Choose the rate of each variable; multipliers are measured by the coefficients that they are taken from."""
+    def _rates(self, bounder: Bounder, variables: Variables, steps: int) -> list[float]:
+        """Choose the rate of each variable: multipliers move in units of the coefficients that they are taken from.
+
+        A long stride loses at first and wins later, so short ascents take shorter ones.
+        """
         record: dict[str, Tensor] = {}
         bounder.evaluate(variables, record)
         sizes = dict.fromkeys(variables.beta, 0.0)
         for curve, rows in record.items():
             name = self.curves[curve]
             if name in sizes:
-                sizes[name] += float(rows.square().mean().sqrt())
-        prices = [BETA_RATE * sizes[name] for name in variables.beta]
+                sizes[name] += float(rows.square().mean(1).sqrt().median())
+        prices = [BETA_RATE * min(1.0, steps / LONG) * sizes[name] for name in variables.beta]
         return [ALPHA_RATE] * len(variables.alpha) + prices + [WEIGHT_RATE]
 
     def _split(self, domains: NeuronDomains, name: str) -> Tensor:

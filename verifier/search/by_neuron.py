@@ -92,7 +92,7 @@ class NeuronSplitting:
         lower, upper, alpha, beta = {}, {}, {}, {}
         for name, box in self.ascent.ends.items():
             lower[name], upper[name] = box.lower.repeat(count, 1), box.upper.repeat(count, 1)
-            beta[name] = torch.zeros_like(lower[name], dtype=torch.half)
+            beta[name] = torch.zeros_like(lower[name])
         for name, operand in self.curves.items():
             op = self.root.fast.graph.nodes[name].op
             assert isinstance(op, Curve)

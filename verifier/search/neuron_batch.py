@@ -25,7 +25,7 @@ class NeuronDomains(Domains):
         lower: lower ends by operand node.
         upper: upper ends by operand node.
         alpha: slopes by curve, ``(B, P, K)`` in half precision: any slope is sound.
-        beta: multipliers of the boxes by operand node, ``(B, K)`` in half precision.
+        beta: multipliers of the boxes by operand node, ``(B, K)``: large ones cancel, so half precision will not do.
         weights: the combination of the case's rows that is bounded, ``(B, R)``, on the simplex.
         candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined.
     """
@@ -73,11 +73,10 @@ class Variables:
 
     def put(self, domains: NeuronDomains) -> NeuronDomains:
         """Return domains with these variables."""
-        beta = {name: value.clamp(-6e4, 6e4).half() for name, value in self.beta.items()}
         return replace(
             domains,
             alpha={name: value.half() for name, value in self.alpha.items()},
-            beta={**domains.beta, **beta},
+            beta={**domains.beta, **self.beta},
             weights=self.weights.to(domains.weights),
         )
 
