@@ -118,6 +118,12 @@ class Batch:
             if isinstance(node.op, Curve)
         }
 
+        self.starts = {  # stable elements keep the slopes that are exact on them
+            name: op.start(bounds.boxes[operand])
+            for name, operand in curves.items()
+            if isinstance(op := bounds.graph.nodes[name].op, Curve)
+        }
+
     def _operands(self) -> set[str]:
         nodes = self.bounds.graph.nodes.values()
         return {node.parents[0] for node in nodes if isinstance(node.op, Curve)}
@@ -148,7 +154,7 @@ class Batch:
             alpha = None
             if name in self.curves:
                 operand, values = self.curves[name], variables.alpha[name].transpose(0, 1)
-                dense = values.new_zeros(values.shape[0], count, self.boxes[operand].lower[0].numel())
+                dense = self.starts[name].reshape(len(values), 1, -1).expand(-1, count, -1)
                 dense = dense.index_copy(2, self.unstable[operand], values)
                 alpha = dense.view(values.shape[0], count, 1, *graph.nodes[operand].shape)
             enclosures[name] = relaxation(alpha)
