@@ -34,6 +34,7 @@ class Adam:
     parameters: list[Tensor]
     rates: list[float]
     decay: float = 0.98
+    momentum: float = 0.9
     steps: int = 0
     first: list[Tensor] = field(default_factory=list)
     second: list[Tensor] = field(default_factory=list)
@@ -45,13 +46,19 @@ class Adam:
             self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
             self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.steps += 1
-        scale = math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps) * self.decay ** (self.steps - 1)
+        scale = math.sqrt(1 - 0.999**self.steps) / (1 - self.momentum**self.steps) * self.decay ** (self.steps - 1)
         moments = zip(self.parameters, self.rates, gradients, self.first, self.second, strict=True)
         for parameter, rate, gradient, first, second in moments:
             if gradient is not None:
-                first.lerp_(gradient, 0.1)
+                first.lerp_(gradient, 1 - self.momentum)
                 second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
                 parameter.addcdiv_(first, second.sqrt().add_(1e-12), value=rate * scale)
+
+    def take(self, parameters: list[Tensor], index: Tensor) -> None:
+        """Go on with some entries of every parameter, by an index or a mask of their first axis."""
+        self.parameters = parameters
+        self.first = [moment[index] for moment in self.first]
+        self.second = [moment[index] for moment in self.second]
 
 
 def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str]:
