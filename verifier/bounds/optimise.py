@@ -152,9 +152,7 @@ class JointAscent:
         """Bound some elements of a node, and their negatives, from below, ``(1, 2, K)``."""
         elements = self.elements[start]
         pick = torch.cat([piece.index, len(elements) + piece.index])
-        alpha = {
-            name: value if value.shape[2] == 1 else value[:, :, pick] for name, value in self.alpha[start].items()
-        }
+        alpha = {name: value if value.shape[2] == 1 else value[:, :, pick] for name, value in self.alpha[start].items()}
         enclosures = relax_all(self.graph, boxes, alpha, self.bounds.enclosures, start, piece.windows)
         rows = piece.unit_rows(elements[piece.index], self.rows).unsqueeze(0)
         found = backward(self.graph, start, rows, enclosures).minimum(boxes[INPUT])

@@ -132,10 +132,16 @@ def tiles(graph: Graph, node: Node, elements: Tensor) -> list[tuple[Windows, Ten
         tile, which = (places // side).unique(dim=0, return_inverse=True)
         middle = windows_above(graph, node.name, tile_window(tile[len(tile) // 2].tolist(), side, space))
         if (price := cost(graph, node, middle, len(tile), len(elements))) < least:
-            least, best = price, [
-                (windows_above(graph, node.name, tile_window(corner, side, space)), (which == k).nonzero().flatten())
-                for k, corner in enumerate(tile.tolist())
-            ]
+            least, best = (
+                price,
+                [
+                    (
+                        windows_above(graph, node.name, tile_window(corner, side, space)),
+                        (which == k).nonzero().flatten(),
+                    )
+                    for k, corner in enumerate(tile.tolist())
+                ],
+            )
         side *= 2
     return best
 

@@ -9,6 +9,7 @@ The folded matrices carry rounding errors that nobody has bounded: what they say
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.backward import Multiplier, backward
-from verifier.bounds.schedule import Bounds, chunks
+from verifier.bounds.schedule import Bounds
+from verifier.bounds.windows import CHUNK
 from verifier.graph.graph import INPUT, OUTPUT, Node
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
@@ -75,7 +77,8 @@ class Folded:
             elements = unstable.get(start, torch.arange(graph.n_outputs, device=self.centre.device))
             rows = self.centre.new_zeros(len(elements), flat(bounds.boxes[start].lower).shape[1])
             rows[torch.arange(len(elements)), elements] = 1
-            for part in chunks(graph, node, rows.view(1, len(elements), *node.shape)[0], 1):
+            widest = max(math.prod(graph.nodes[name].shape) for name in graph.ancestors(start))
+            for part in rows.view(-1, *node.shape).split(max(1, CHUNK[rows.device.type] // widest)):
                 record: dict[str, Tensor] = {}
                 found = backward(graph, start, part.unsqueeze(0), enclosures, record=record)
                 spread.append(found.coefficients[0] * self.radius)
