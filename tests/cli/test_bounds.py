@@ -51,8 +51,8 @@ def test_bounds_hold_and_tighter_methods_are_tighter(files: str) -> None:
         assert (crown.upper <= interval.upper).all()
         assert (crown.lower <= alpha.lower).all()
         assert (alpha.upper <= crown.upper).all()
-    crown_width, alpha_width = (sum((part.upper - part.lower).sum() for part in by_method[m]) for m in ("crown", "alpha"))
-    assert alpha_width < crown_width
+    widths = {method: sum((part.upper - part.lower).sum() for part in parts) for method, parts in by_method.items()}
+    assert widths["alpha"] < widths["crown"]
 
 
 def test_each_box_once(folder: Path) -> None:
