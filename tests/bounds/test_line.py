@@ -166,3 +166,13 @@ def test_numbers_that_overflow_decide_nothing() -> None:
     net.add(Relu())
     net.add(Linear(torch.full((4, 1), 1e200, dtype=torch.float64)))
     assert decide(net.graph(), line([1.0], [2.0]), [([[-1.0]], [-1e300]), ([[1.0]], [0.0])]) != [True, True]
+
+
+def test_a_spike_that_sampling_misses_is_found() -> None:
+    net = Net(1)
+    net.add(Linear(torch.tensor([[1.0, -1.0]], dtype=torch.float64), torch.tensor([-0.3, 0.3], dtype=torch.float64)))
+    net.add(Relu())
+    net.add(Linear(torch.full((2, 1), -1e10, dtype=torch.float64), torch.ones(1, dtype=torch.float64)))
+    net.add(Relu())  # 1 at x = 0.3, and 0 but for 1e-10 around it
+    graph, box = net.graph(), line([0.0], [1.0])
+    assert decide(graph, box, [([[-1.0]], [-0.5]), ([[-1.0]], [-1.0 - 1e-6])]) == [None, True]
