@@ -203,7 +203,7 @@ class Run:
         if ((self.cases.lower < self.cases.upper).sum(1) > 1).any():
             return None
         try:
-            return LineSearch(self.graph, self.cases, self.checker, self.progress)
+            return LineSearch(self.graph.exact(), self.cases, self.checker, self.progress)
         except NotImplementedError:
             return None
 

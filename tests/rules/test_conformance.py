@@ -190,6 +190,8 @@ def test_affine_claims_are_true(op: Affine, shapes: list[Shape]) -> None:
     matrices = [part.reshape(size, -1) for part in op.transpose(rows, shapes)]
     assert terms >= max(int((matrix != 0).sum(axis).max()) for matrix in matrices for axis in (0, 1))
     assert terms >= int(sum((matrix != 0).sum(1) for matrix in matrices).max())
+    if op.whole:
+        assert all(((matrix == 0) | (matrix.abs() == 1)).all() for matrix in matrices)
     if op.monotone:
         assert all((matrix >= 0).all() for matrix in matrices)
     if op.diagonal:

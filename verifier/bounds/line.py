@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verifier.bounds.double_double import SLACK, TINY, UNIT, DoubleDouble, ExactAffine, blockwise
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Relu
+from verifier.ops.double_double import SLACK, TINY, UNIT, DoubleDouble, ExactAffine, blockwise
 from verifier.ops.linear import Linear
 from verifier.ops.op import Affine
 from verifier.sets import Box, flat
@@ -72,13 +72,13 @@ class Course:
     def relu(self) -> Course:
         """Rectify; where a value changes its sign within a piece, the bend counts as an error."""
         high, low = self.values.high, self.values.low
-        positive = high > 0
+        positive, vague = high > 0, unknown(self.values)
         ends = high.abs() * SLACK
         bent = positive[:-1] != positive[1:]
         bend = torch.where(bent, torch.minimum(ends[:-1], ends[1:]), 0)
         dead = torch.maximum(high[:-1], high[1:]) * (2 - SLACK) + self.error <= 0
         dead = dead & ~positive[:-1] & ~positive[1:]
-        error = torch.where(dead, 0, (self.error + bend) * SLACK)
+        error = torch.where(dead, 0, (self.error + bend) * SLACK) + torch.maximum(vague[:-1], vague[1:])
         return Course(DoubleDouble(torch.where(positive, high, 0), torch.where(positive, low, 0)), error)
 
 
@@ -161,14 +161,21 @@ class Line:
 def _between(operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:
     """Interpolate between two ends by a weight; also return a bound of the error."""
     first, last, weight = operands
+    between = first + weight * (last + -first)
     lost = 16 * UNIT**2 * (first.high.abs() + last.high.abs()) + TINY
-    return first + weight * (last + -first), torch.where(weight.high == 0, 0, lost)
+    return between, lost + unknown(between)
+
+
+def unknown(values: DoubleDouble) -> Tensor:
+    """Return 0, and infinity where values are no numbers, or overflowed."""
+    return torch.where(values.high.isfinite() & values.low.isfinite(), 0, math.inf)
 
 
 def step(op: ExactAffine, operands: list[Course]) -> Course:
     """Carry courses over an affine operator."""
     values, lost = op([operand.values for operand in operands])
     error = op.spread([operand.error for operand in operands])
+    lost = lost + unknown(values)
     return Course(values, (error + torch.maximum(lost[:-1], lost[1:])) * SLACK)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -54,8 +54,12 @@ class Graph:
         outputs: tuple[Port, ...],
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        exact: Callable[[], Graph] | None = None,
     ) -> None:
-        """Build from nodes in topological order; the first is ``INPUT`` and the last ``OUTPUT``."""
+        """Build from nodes in topological order; the first is ``INPUT`` and the last ``OUTPUT``.
+
+        ``exact`` makes the same network without rounded constants, where this one has some.
+        """
         digraph = nx.DiGraph()
         for node in nodes:
             digraph.add_node(node.name, node=node)
@@ -64,6 +68,7 @@ class Graph:
         self.inputs, self.outputs = inputs, outputs
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}
+        self._exact = exact
 
     @cached_property
     def nodes(self) -> Mapping[str, Node]:
@@ -123,4 +128,8 @@ class Graph:
             Node(node.name, None if node.op is None else node.op.to(dtype, device), node.parents, node.shape)
             for node in self.nodes.values()
         )
-        return Graph(nodes, self.inputs, self.outputs, dtype, device)
+        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact)
+
+    def exact(self) -> Graph:
+        """Return the same network with the constants of its file, none of them merged with rounding."""
+        return self if self._exact is None else self._exact().to(self.dtype, self.device)

@@ -41,6 +41,16 @@ def merge(first: Op, second: Op, before: Shape, behind: Shape) -> tuple[Op, ...]
     return None if rule is None else rule(first, second, before, behind)
 
 
+def merge_exactly(first: Op, second: Op, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
+    """Merge two operators in a row as ``merge`` does, but only where no constant is rounded."""
+    rule = RULES.get((type(first), type(second)))
+    if rule in EXACT or (
+        rule in EXACT_WITHOUT_BIAS and isinstance(first, (Linear, Convolution)) and first.bias is None
+    ):
+        return merge(first, second, before, behind)
+    return None
+
+
 def reshape_reshape(first: Reshape, second: Reshape, before: Shape, behind: Shape) -> tuple[Op, ...]:
     """The second shape counts."""
     del first, before, behind
@@ -62,10 +72,16 @@ def transpose_transpose(first: Transpose, second: Transpose, before: Shape, behi
 
 def constant_reshape(first: Scale | Translate, second: Reshape, before: Shape, behind: Shape) -> tuple[Op, ...]:
     """Reshape first, and the constant too."""
-    constant = first.constant
-    shape = (1,) * len(behind) if constant.numel() == 1 else behind
-    moved = constant if constant.numel() == 1 else constant.expand(before)
-    return second, type(first)(moved.reshape(shape))
+
+    def moved(constant: Tensor) -> Tensor:
+        if constant.numel() == 1:
+            return constant.reshape((1,) * len(behind))
+        return constant.expand(before).reshape(behind)
+
+    op = dataclasses.replace(first, constant=moved(first.constant))
+    if isinstance(op, Translate) and op.constant_terms is not None:
+        op = dataclasses.replace(op, constant_terms=moved(op.constant_terms))
+    return second, op
 
 
 def linear_reshape(first: Linear, second: Reshape, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
@@ -79,71 +95,90 @@ def linear_reshape(first: Linear, second: Reshape, before: Shape, behind: Shape)
 def translate_translate(first: Translate, second: Translate, before: Shape, behind: Shape) -> tuple[Op, ...]:
     """Add the constants."""
     del before, behind
-    return (Translate(first.constant.double() + second.constant.double()),)
+    terms = constant_terms(first) + constant_terms(second)
+    return (Translate(first.constant.double() + second.constant.double(), terms, rounded(first, second)),)
 
 
 def scale_scale(first: Scale, second: Scale, before: Shape, behind: Shape) -> tuple[Op, ...]:
     """Multiply the constants."""
     del before, behind
-    return (Scale(first.constant.double() * second.constant.double()),)
+    return (Scale(first.constant.double() * second.constant.double(), rounded(first, second)),)
 
 
 def linear_translate(first: Linear, second: Translate, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Add to the bias."""
     del before
-    row = along(second.constant, behind, -1)
-    if row is None:
-        return None
-    return (Linear(first.weight, row if first.bias is None else first.bias.double() + row),)
+    row, terms = along(second.constant, behind, -1), along(constant_terms(second), behind, -1)
+    return (
+        None
+        if row is None or terms is None
+        else (with_bias(first, first.weight, added(first, row, terms), rounded(first, second)),)
+    )
 
 
 def linear_scale(first: Linear, second: Scale, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Scale columns and bias."""
     del before
     row = along(second.constant, behind, -1)
-    if row is None:
-        return None
-    return (Linear(first.weight.double() * row, None if first.bias is None else first.bias.double() * row),)
+    return (
+        None
+        if row is None
+        else (with_bias(first, first.weight.double() * row, times(first, row), rounded(first, second)),)
+    )
 
 
 def translate_linear(first: Translate, second: Linear, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Move the constant through the matrix into the bias."""
     del behind
-    row = along(first.constant, before, -1)
-    if row is None:
+    row, terms = along(first.constant, before, -1), along(constant_terms(first), before, -1)
+    if row is None or terms is None:
         return None
-    shift = row @ second.weight.double()
-    return (Linear(second.weight, shift if second.bias is None else second.bias.double() + shift),)
+    weight = second.weight.double()
+    return (
+        with_bias(second, second.weight, added(second, row @ weight, terms @ weight.abs()), rounded(first, second)),
+    )
 
 
 def scale_linear(first: Scale, second: Linear, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Scale the rows of the matrix."""
     del behind
     row = along(first.constant, before, -1)
-    return None if row is None else (Linear(row[:, None] * second.weight.double(), second.bias),)
+    return (
+        None
+        if row is None
+        else (
+            dataclasses.replace(second, weight=row[:, None] * second.weight.double(), roundings=rounded(first, second)),
+        )
+    )
 
 
 def linear_linear(first: Linear, second: Linear, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
-    """Multiply the matrices, where the product is no larger than the two."""
+    """Multiply the matrices, where the product is no larger than the two, and no entry of it is a sum.
+
+    A sum could cancel, and its rounding error would then not be small beside the entry.
+    """
     del before, behind
     (k, middle), n = first.weight.shape, second.weight.shape[1]
     if k * n > middle * (k + n) or k * middle * n > MOST_PRODUCTS:
         return None
-    weight = second.weight.double()
-    bias = second.bias
+    if ((first.weight != 0).float() @ (second.weight != 0).float() > 1).any():
+        return None
+    one, other = first.weight.double(), second.weight.double()
+    bias: Bias = (second.bias, second.bias_terms)
     if first.bias is not None:
-        shift = first.bias.double() @ weight
-        bias = shift if bias is None else shift + bias
-    return (Linear(first.weight.double() @ weight, bias),)
+        bias = added(second, first.bias.double() @ other, bias_terms(first, first.bias) @ other.abs())
+    return (with_bias(second, one @ other, bias, rounded(first, second)),)
 
 
 def convolution_translate(first: Convolution, second: Translate, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Add to the bias, where each channel has one constant."""
     del before
-    shift = along(second.constant, behind, 1)
-    if shift is None:
-        return None
-    return (biased(first, first.weight, shift if first.bias is None else first.bias.double() + shift),)
+    shift, terms = along(second.constant, behind, 1), along(constant_terms(second), behind, 1)
+    return (
+        None
+        if shift is None or terms is None
+        else (with_bias(first, first.weight, added(first, shift, terms), rounded(first, second)),)
+    )
 
 
 def convolution_scale(first: Convolution, second: Scale, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
@@ -152,27 +187,37 @@ def convolution_scale(first: Convolution, second: Scale, before: Shape, behind: 
     factor = along(second.constant, behind, 1)
     if factor is None:
         return None
-    weight = scaled(first, factor, outgoing=True)
-    return (biased(first, weight, None if first.bias is None else first.bias.double() * factor),)
+    return (with_bias(first, scaled(first, factor, outgoing=True), times(first, factor), rounded(first, second)),)
 
 
 def scale_convolution(first: Scale, second: Convolution, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Scale the weights of each channel of the operand."""
     del behind
     factor = along(first.constant, before, 1)
-    return None if factor is None else (biased(second, scaled(second, factor, outgoing=False), second.bias),)
+    return (
+        None
+        if factor is None
+        else (
+            dataclasses.replace(
+                second, weight=scaled(second, factor, outgoing=False), roundings=rounded(first, second)
+            ),
+        )
+    )
 
 
 def translate_conv(first: Translate, second: Conv, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
     """Move the constant of each channel through the weights into the bias, where nothing is padded."""
     del behind
-    shift = along(first.constant, before, 1)
-    if shift is None or any(second.padding):
+    shift, terms = along(first.constant, before, 1), along(constant_terms(first), before, 1)
+    if shift is None or terms is None or any(second.padding):
         return None
-    weight = second.weight.double()
-    sums = weight.reshape(second.groups, -1, weight.shape[1], math.prod(weight.shape[2:])).sum(-1)
-    moved = torch.einsum("goi,gi->go", sums, shift.reshape(second.groups, -1)).reshape(-1)
-    return (biased(second, weight, moved if second.bias is None else second.bias.double() + moved),)
+    weight = second.weight.double().reshape(second.groups, -1, *second.weight.shape[1:]).flatten(3)
+
+    def through(weight: Tensor, row: Tensor) -> Tensor:
+        return torch.einsum("goik,gi->go", weight, row.reshape(second.groups, -1)).reshape(-1)
+
+    moved = added(second, through(weight, shift), through(weight.abs(), terms))
+    return (with_bias(second, second.weight, moved, rounded(first, second)),)
 
 
 def pad_conv(first: Pad, second: Conv, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
@@ -193,11 +238,41 @@ def along(constant: Tensor, shape: Shape, axis: int) -> Tensor | None:
     return constant.double().reshape(-1) if constant.numel() == constant.shape[axis] == size else None
 
 
-def biased(op: Convolution, weight: Tensor, bias: Tensor | None) -> Convolution:
-    """Return the convolution with other weights; both get one dtype."""
-    if bias is not None and bias.dtype != weight.dtype:
-        weight, bias = weight.double(), bias.double()
-    return dataclasses.replace(op, weight=weight, bias=bias)
+Bias = tuple[Tensor | None, Tensor | None]
+"""A bias, and the absolute terms that it was summed from."""
+
+
+def constant_terms(op: Translate) -> Tensor:
+    """Return the absolute terms of a translation's constant."""
+    return op.constant.double().abs() if op.constant_terms is None else op.constant_terms
+
+
+def bias_terms(op: Linear | Convolution, bias: Tensor) -> Tensor:
+    """Return the absolute terms of an operator's bias."""
+    return bias.double().abs() if op.bias_terms is None else op.bias_terms
+
+
+def added(op: Linear | Convolution, shift: Tensor, terms: Tensor) -> Bias:
+    """Add to an operator's bias."""
+    return (shift, terms) if op.bias is None else (op.bias.double() + shift, bias_terms(op, op.bias) + terms)
+
+
+def times(op: Linear | Convolution, factor: Tensor) -> Bias:
+    """Multiply an operator's bias."""
+    return (None, None) if op.bias is None else (op.bias.double() * factor, bias_terms(op, op.bias) * factor.abs())
+
+
+def rounded(*ops: Any) -> int:
+    """Count the roundings of merged constants: those of both, one more, and one for scaling a bias before a sum."""
+    count: int = sum(op.roundings for op in ops) + 2
+    return count
+
+
+def with_bias(op: Linear | Convolution, weight: Tensor, bias: Bias, roundings: int) -> Op:
+    """Return the operator with other constants; all get one dtype."""
+    if bias[0] is not None and bias[0].dtype != weight.dtype:
+        weight = weight.double()
+    return dataclasses.replace(op, weight=weight, bias=bias[0], bias_terms=bias[1], roundings=roundings)
 
 
 def scaled(op: Convolution, factor: Tensor, *, outgoing: bool) -> Tensor:
@@ -234,3 +309,7 @@ RULES: dict[tuple[type[Op], type[Op]], Callable[[Any, Any, Shape, Shape], tuple[
     (Pad, Conv): pad_conv,
 }
 """How two neighbours merge, by their types."""
+
+EXACT = {reshape_reshape, view_reshape, transpose_transpose, constant_reshape, linear_reshape, pad_conv}
+EXACT_WITHOUT_BIAS = {linear_translate, convolution_translate}
+"""Rules that round no constant."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import onnx
@@ -15,7 +15,7 @@ from verifier.graph.lower import LOWER
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable
 from verifier.graph.lower.fold import FOLD, fold
 from verifier.graph.onnx_file import Array, all_finite, read, to_array
-from verifier.graph.simplify import simplify as simplified
+from verifier.graph.simplify import merge_neighbours, simplify_exactly
 from verifier.ops.op import Shape
 from verifier.ops.select import Concat
 from verifier.ops.shape import Reshape, View
@@ -60,25 +60,27 @@ def load(
     name, model = read(source)
     try:
         nodes, inputs, outputs = translate(model)
-        return settle(simplified(Graph(nodes, inputs, outputs)) if simplify else nodes, inputs, outputs, dtype, device)
+        raw = Graph(nodes, inputs, outputs)
+        if not simplify:
+            return settle(raw, dtype, device)
+        plain = simplify_exactly(raw)
+        merged = merge_neighbours(plain)
+        exact = None if len(merged.nodes) == len(plain.nodes) else lambda: settle(plain, torch.float64, device)
+        return settle(merged, dtype, device, exact)
     except ModelError as error:
         raise type(error)(f"{name}: {error}") from error.__cause__
 
 
 def settle(
-    nodes: Graph | Iterable[Node],
-    inputs: tuple[Port, ...],
-    outputs: tuple[Port, ...],
-    dtype: torch.dtype,
-    device: torch.device | str,
+    graph: Graph, dtype: torch.dtype, device: torch.device | str, exact: Callable[[], Graph] | None = None
 ) -> Graph:
     """Bring every constant to one dtype and device."""
     where = torch.device(device)
     moved = (
         Node(node.name, None if node.op is None else node.op.to(dtype, where), node.parents, node.shape)
-        for node in (nodes.nodes.values() if isinstance(nodes, Graph) else nodes)
+        for node in graph.nodes.values()
     )
-    return Graph(moved, inputs, outputs, dtype, where)
+    return Graph(moved, graph.inputs, graph.outputs, dtype, where, exact)
 
 
 def translate(model: onnx.ModelProto) -> tuple[list[Node], tuple[Port, ...], tuple[Port, ...]]:

@@ -1,7 +1,8 @@
-"""Passes that make a graph smaller without changing its function.
+"""Passes that make a graph smaller without changing its function, up to the rounding of constants.
 
 Two neighbours are merged where nothing else reads the tensor between them. The merged node keeps the second one's name,
-so every name that is left stands for the tensor it stood for, and outputs keep theirs. Constants merge in float64.
+so every name that is left stands for the tensor it stood for, and outputs keep theirs. Constants merge in float64: a
+product's error is relative to it, and a sum carries its absolute terms, so that rounding margins cover both.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from collections.abc import Callable
 
 from verifier.graph.graph import OUTPUT, Graph, Node
 from verifier.graph.lower.builder import result_shape
-from verifier.graph.merge import merge
+from verifier.graph.merge import merge, merge_exactly
 from verifier.ops.op import Op, Shape
 from verifier.ops.shape import Reshape, Transpose
 
 Rule = Callable[[Op, Op, Shape, Shape], "tuple[Op, ...] | None"]
 
 
-def simplify(graph: Graph) -> Graph:
-    """Return an equivalent graph: no-ops dropped, reshapes collapsed, affine neighbours merged where that pays."""
-    return merge_neighbours(drop_no_ops(plain_reshapes(graph)))
+def simplify_exactly(graph: Graph) -> Graph:
+    """Return an equivalent graph: no-ops dropped, reshapes collapsed, neighbours merged that round no constant."""
+    return merge_neighbours(drop_no_ops(plain_reshapes(graph)), merge_exactly)
 
 
 def plain_reshapes(graph: Graph) -> Graph:

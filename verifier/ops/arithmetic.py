@@ -14,17 +14,27 @@ from verifier.sets import Box
 
 @dataclass(frozen=True, eq=False)
 class Translate(Affine):
-    """``y = x + constant``; the constant has the node's rank and broadcasts to its shape."""
+    """``y = x + constant``; the constant has the node's rank and broadcasts to its shape.
+
+    ``constant_terms`` are the absolute terms that a computed constant was summed from: its error is relative to them.
+    ``roundings`` counts how often it was rounded.
+    """
 
     monotone = True
     diagonal = True
     whole = True
     pointwise = True
     constant: Tensor
+    constant_terms: Tensor | None = None
+    roundings: int = 0
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
         return x[0] + self.constant
+
+    def magnitude(self, *x: Tensor) -> Tensor:
+        """Add the constant's absolute terms."""
+        return x[0] + (self.constant.abs() if self.constant_terms is None else self.constant_terms)
 
     def linear(self, *x: Tensor) -> Tensor:
         """Return the operand."""
@@ -42,7 +52,7 @@ class Translate(Affine):
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count both summands."""
         del shapes, out
-        return 2
+        return 2 + self.roundings
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -54,11 +64,15 @@ class Translate(Affine):
 
 @dataclass(frozen=True, eq=False)
 class Scale(Homogeneous):
-    """``y = x * constant``; the constant has the node's rank and broadcasts to its shape."""
+    """``y = x * constant``; the constant has the node's rank and broadcasts to its shape.
+
+    ``roundings`` counts how often the constant was rounded when it was computed.
+    """
 
     diagonal = True
     weights = "constant"
     constant: Tensor
+    roundings: int = 0
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -77,7 +91,7 @@ class Scale(Homogeneous):
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count one product."""
         del shapes, out
-        return 1
+        return 1 + self.roundings
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from verifier.ops.linear import sizes
 from verifier.ops.op import Affine, Op, Shape
-from verifier.sets import Box, Window, cut
+from verifier.sets import Box, Window, cut, place
 
 CONVOLVE: dict[int, Callable[..., Tensor]] = {
     1: functional.conv1d,
@@ -28,7 +29,11 @@ SPREAD: dict[int, Callable[..., Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class Convolution(Affine, register=False):
-    """What both directions share; values are ``(B, N, channels, *space)``, and N is an axis of the node."""
+    """What both directions share; values are ``(B, N, channels, *space)``, and N is an axis of the node.
+
+    ``bias_terms`` (channels,) are the absolute terms that a computed bias was summed from: its error is relative to
+    them. ``roundings`` counts how often the constants were rounded when they were computed.
+    """
 
     weights = "weight"
     weight: Tensor
@@ -37,6 +42,8 @@ class Convolution(Affine, register=False):
     padding: Shape
     dilation: Shape
     groups: int = 1
+    bias_terms: Tensor | None = None
+    roundings: int = 0
 
     def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Evaluate with the given weights, ``(B * N, channels, *space)``."""
@@ -74,13 +81,13 @@ class Convolution(Affine, register=False):
 
     def magnitude(self, *x: Tensor) -> Tensor:
         """Evaluate with the absolute values of weights and bias."""
-        return self.stacked(x[0], self.absolute, None if self.bias is None else self.bias.abs())
+        return self.stacked(x[0], self.absolute, sizes(self.bias, self.bias_terms))
 
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count the larger fan, and the bias."""
         del shapes, out
         inner, outer = self.weight.shape[1], self.weight.shape[0] // self.groups
-        return max(inner, outer) * math.prod(self.weight.shape[2:]) + 1
+        return max(inner, outer) * math.prod(self.weight.shape[2:]) + 1 + self.roundings
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,18 +130,19 @@ class Conv(Convolution):
         """See ``Affine.reads``."""
         if not window:
             return [()]
-        ends = zip(self.reach(window), shapes[0][2:], strict=False)
-        return [tuple(slice(min(max(low, 0), size), max(min(high, size), 0)) for (low, high), size in ends)]
+        ends = zip(self.reach(window), shapes[0][2:], strict=True)
+        parts = tuple(slice(max(low, 0), min(high, size)) for (low, high), size in ends)
+        return [parts if all(part.start < part.stop for part in parts) else ()]  # nothing but padding: all is as good
 
     def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
         """See ``Affine.transpose_window``: spread without padding, and leave out what fell into it."""
-        if not window:
-            return self.transpose(rows, shapes)
+        (read,) = self.reads(window, shapes)
+        if not read:
+            return self.transpose(place(rows, window, (), out), shapes)
         spread = SPREAD[len(self.stride)]
         pulled = spread(rows.flatten(0, 1), self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
         inside = [
-            slice(part.start - low, part.stop - low)
-            for part, (low, _) in zip(self.reads(window, shapes)[0], self.reach(window), strict=True)
+            slice(part.start - low, part.stop - low) for part, (low, _) in zip(read, self.reach(window), strict=True)
         ]
         return (cut(pulled, tuple(inside)).unflatten(0, rows.shape[:2]).contiguous(),)
 
@@ -184,8 +192,8 @@ class ConvTranspose(Convolution):
 
         yield ConvTranspose(weights(2, 3, 3, 3), weights(3), (2, 2), (1, 1), (1, 1)), [(1, 2, 3, 4)]
         yield (
-            ConvTranspose(weights(4, 1, 2, 3), weights(2), (3, 1), (0, 1), (1, 2), 2, (2, 0)),
+            ConvTranspose(weights(4, 1, 2, 3), weights(2), (3, 1), (0, 1), (1, 2), 2, output_padding=(2, 0)),
             [(2, 4, 2, 4)],
         )
-        yield ConvTranspose(weights(2, 1, 2), None, (1,), (0,), (3,), 1, (2,)), [(1, 2, 3)]
+        yield ConvTranspose(weights(2, 1, 2), None, (1,), (0,), (3,), 1, output_padding=(2,)), [(1, 2, 3)]
         yield ConvTranspose(weights(1, 2, 2, 1, 2), weights(2), (1, 1, 2), (0, 0, 1), (1, 1, 1)), [(1, 1, 2, 3, 3)]

@@ -14,13 +14,24 @@ from verifier.ops.op import Affine, Homogeneous, Op, Shape
 from verifier.sets import Box
 
 
+def sizes(constant: Tensor | None, terms: Tensor | None) -> Tensor | None:
+    """Return the absolute terms of a constant: its own size, unless it was computed."""
+    return constant.abs() if terms is None and constant is not None else terms
+
+
 @dataclass(frozen=True, eq=False)
 class Linear(Affine):
-    """``y = x @ weight + bias`` on the last axis; weight ``(k, n)``, bias ``(n,)`` or None."""
+    """``y = x @ weight + bias`` on the last axis; weight ``(k, n)``, bias ``(n,)`` or None.
+
+    ``bias_terms`` (n,) are the absolute terms that a computed bias was summed from: its error is relative to them.
+    ``roundings`` counts how often the constants were rounded when they were computed.
+    """
 
     weights = "weight"
     weight: Tensor
     bias: Tensor | None = None
+    bias_terms: Tensor | None = None
+    roundings: int = 0
 
     def linear(self, *x: Tensor) -> Tensor:
         """Apply the matrix alone."""
@@ -55,12 +66,13 @@ class Linear(Affine):
     def magnitude(self, *x: Tensor) -> Tensor:
         """Multiply by the absolute value of the matrix."""
         y = x[0] @ self.matrix.absolute
-        return y if self.bias is None else y + self.bias.abs()
+        terms = sizes(self.bias, self.bias_terms)
+        return y if terms is None else y + terms
 
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count the entries of a row or a column of the matrix, and the bias."""
         del shapes, out
-        return self.matrix.fan + 1
+        return self.matrix.fan + 1 + self.roundings
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

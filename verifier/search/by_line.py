@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verifier.bounds.double_double import SLACK, UNIT
 from verifier.bounds.line import Course, Line, excess
 from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.ops.double_double import SLACK, UNIT
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Witness

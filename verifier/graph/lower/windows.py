@@ -107,7 +107,7 @@ def conv_transpose(b: Builder, call: Call) -> Operand:
     shift = None if bias is None else tensor(bias)
     fits = all(more < max(step, gap) for more, step, gap in zip(extra, stride, dilation, strict=True))
     if begin == end and min(begin) >= 0 and fits:
-        return b.apply(ConvTranspose(tensor(weight), shift, stride, begin, dilation, groups, extra), x)
+        return b.apply(ConvTranspose(tensor(weight), shift, stride, begin, dilation, groups, output_padding=extra), x)
     y = b.apply(ConvTranspose(tensor(weight), None, stride, (0,) * rank, dilation, groups), x)
     change = [(-first, more - last) for first, last, more in zip(begin, end, extra, strict=True)]
     y = b.apply(Pad(((0, 0), (0, 0), *change)), y)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 import verifier.ops.curves  # noqa: F401  enters the curves into the registry
 from tests.bounds.nets import drawn
-from verifier.bounds.double_double import UNIT, DoubleDouble, ExactAffine
+from verifier.ops.double_double import UNIT, DoubleDouble, ExactAffine
+from verifier.ops.linear import Linear
 from verifier.ops.op import OPS, Affine, Shape
 
 EXACT = [
@@ -101,3 +102,18 @@ def test_errors_of_operands_are_carried() -> None:
 def test_operators_without_known_coefficients_are_refused() -> None:
     with pytest.raises(NotImplementedError, match="AveragePool"):
         ExactAffine(next(iter(OPS["AveragePool"].samples()))[0], [(1, 1, 4, 4)], (1, 1, 2, 2))  # type: ignore[arg-type]
+
+
+def test_coefficients_of_too_many_sizes_are_answered_for() -> None:
+    """More sizes than pieces, in the matrix and in the operand: what is left out must be inside the error."""
+    weight = torch.zeros(8, 2, dtype=torch.float64)
+    weight[:6, 0] = 2.0 ** (100 - 40 * torch.arange(6, dtype=torch.float64)) / 3
+    weight[7, 1] = 1.5 * 2.0**-110
+    op = Linear(weight)
+    for exponent in range(70, 125):
+        x = torch.zeros(1, 8, dtype=torch.float64)
+        x[0, :3], x[0, 7] = torch.tensor([1 / 3, 2.0**-40 / 3, 2.0**-80 / 3]), 0.6 * 2.0**-exponent
+        found, lost = ExactAffine(op, [(8,)], (2,))([DoubleDouble.of(x)])
+        want = by_matrix(op, [(8,)], [DoubleDouble.of(x)])
+        for got, value, error in zip(exact(found), want, lost[0].tolist(), strict=True):
+            assert abs(got - value) <= Fraction(error)

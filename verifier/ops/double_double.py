@@ -196,16 +196,22 @@ class ExactAffine:
         """Return the result, and a bound of its error, both ``(N, *out)``."""
         if isinstance(self.op, Linear) and len(operands[0].high) > FEW:
             moving = operands[0].moving()
-            if 2 * len(moving) < operands[0].high[0].numel() and operands[0].high.dim() == 2:
-                return self._apply_moving(operands[0], moving)
+            if 2 * len(moving) < len(self.op.weight) == operands[0].high[0].numel():
+                values, lost = self._apply_moving(operands[0].reshape(-1), moving)
+                shape = (*operands[0].high.shape[1:-1], lost.shape[1])
+                return values.reshape(*shape), lost.reshape(-1, *shape)
         return blockwise(self._apply, operands, self.widest)
 
     def _apply_moving(self, operand: DoubleDouble, moving: Tensor) -> tuple[DoubleDouble, Tensor]:
-        """Multiply what is constant once, and the rest with the part of the matrix that it meets."""
+        """Multiply rows ``(N, k)``: what is constant once, and the rest with the part of the matrix that it meets."""
         assert isinstance(self.op, Linear)
+        count = len(operand.high)
         still = operand.take(torch.zeros(1, dtype=torch.long, device=moving.device))  # a copy
         still.high[:, moving], still.low[:, moving] = 0, 0
         base, lost = self._apply([still])
+        if not len(moving):
+            same = torch.zeros(count, dtype=torch.long, device=moving.device)
+            return base.take(same), lost[same]
         op = Linear(self.op.weight[moving])
         rest, more = ExactAffine(op, [(len(moving),)], tuple(lost.shape[1:]))([operand.columns(moving)])
         total = base + rest
@@ -214,23 +220,31 @@ class ExactAffine:
     def _apply(self, operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:
         pieces, rest = self.pieces
         sizes = [operand.high.abs() * SLACK for operand in operands]
-        lost = torch.zeros_like(self.op.linear(*sizes)) if rest is None else rest.linear(*sizes) * SLACK
+        lost = torch.zeros_like(self.op.linear(*sizes)) + TINY
         high, low = torch.zeros_like(lost), torch.zeros_like(lost)
-        for term in self._terms(pieces, operands, lost):
+        for term in self._terms(pieces, rest, operands, lost):
             high, error = two_sum(high, term)
             low += error
             lost += UNIT * low.abs()
         return DoubleDouble(*two_sum(high, low)), lost * SLACK
 
-    def _terms(self, pieces: list[Affine], operands: list[DoubleDouble], lost: Tensor) -> Iterator[Tensor]:
-        """Yield summands of the result ``(N, *out)``; the errors of those that are not exact are added to ``lost``."""
+    def _terms(
+        self, pieces: list[Affine], rest: Affine | None, operands: list[DoubleDouble], lost: Tensor
+    ) -> Iterator[Tensor]:
+        """Yield summands of the result ``(N, *out)``; the errors of those that are not exact are added to ``lost``.
+
+        ``rest`` are the absolute coefficients that the pieces leave out.
+        """
         parts = [part for operand in operands for part in (operand.high, operand.low)]
         for piece in cut(parts, self.bits - 1, PIECES):
             joined = _pairs(piece)
             for op in pieces:
                 yield op.linear(*joined)
-        if any(part.any() for part in parts):
-            left = _pairs(parts)
+        left = _pairs(parts)
+        if rest is not None:  # the pieces of an operand make up at most its size and what they leave of it
+            whole = [item.high.abs() + 2 * part.abs() for item, part in zip(operands, left, strict=True)]
+            lost += rest.linear(*whole) * SLACK
+        if any(part.any() for part in left):
             lost += self.spread([part.abs() for part in left]) * (self.fan + 4) * UNIT
             yield self.op.linear(*left)
         constant = self.op.offset([tuple(operand.high.shape[1:]) for operand in operands], lost)
