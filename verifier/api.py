@@ -14,7 +14,8 @@ import torch
 
 import specs
 from specs import InputSet, Spec
-from verifier.bounds.schedule import BOTH, CHUNK, CROWN, FORWARD, INTERVAL, Method, bound_nodes, chunks, unit_rows
+from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Method, bound_nodes
+from verifier.bounds.windows import CHUNK, pieces
 from verifier.errors import ShapeError, UnsupportedError, UsageError
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.graph.onnx_import import load
@@ -70,7 +71,7 @@ def output_bounds(
     graph = model if isinstance(model, Graph) else load(model)
     sets = distinct_boxes(property_, graph)
     widest = max(math.prod(node.shape) for node in graph.nodes.values())
-    together = max(1, CHUNK // (2 * graph.n_outputs * widest))
+    together = max(1, CHUNK[graph.device.type] // (2 * graph.n_outputs * widest))
     found: list[OutputBounds] = []
     with torch.no_grad():
         for start in range(0, len(sets), together):
@@ -109,8 +110,8 @@ def _crown(graph: Graph, box: Box) -> Box:
     bounds = bound_nodes(graph, box, BOTH if few else CROWN)
     output, domains = graph.nodes[OUTPUT], len(box.lower)
     least, most = [], []
-    for part in chunks(graph, output, torch.arange(graph.n_outputs, device=graph.device), domains):
-        rows = unit_rows(output, part, box.lower).unsqueeze(0).expand(domains, -1, -1)
+    for piece in pieces(graph, output, torch.arange(graph.n_outputs, device=graph.device), domains):
+        rows = piece.unit_rows(piece.index, box.lower).unsqueeze(0).expand(domains, -1, -1)
         lower, negated = bounds.rows(rows).minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
         least.append(lower)
         most.append(-negated)
@@ -125,8 +126,8 @@ def _alpha(graph: Graph, box: Box) -> Box:
         root = Root.cheap(graph, Box(box.lower[k : k + 1], box.upper[k : k + 1])).crown()
         if not root.unstable():
             continue
-        for part in chunks(graph, output, torch.arange(graph.n_outputs, device=graph.device), 1):
-            rows = unit_rows(output, part, box.lower).unsqueeze(0)
+        for piece in pieces(graph, output, torch.arange(graph.n_outputs, device=graph.device), 1):
+            part, rows = piece.index, piece.unit_rows(piece.index, box.lower).unsqueeze(0)
             threshold = torch.cat([upper[k, part], -lower[k, part]])  # no lower bound can be above it
             with torch.enable_grad():
                 better = root.improve(rows, threshold, ITERATIONS, until=math.inf)

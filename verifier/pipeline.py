@@ -140,7 +140,7 @@ class Run:
         if found is None and len(case) and self.config.attack:
             found = self.attack(case, 0.01, 0.3)
         if found is None and lines is not None:
-            with timed(self.progress, "lines"), torch.no_grad():
+            with timed(self.progress, "lines"), torch.no_grad(), one_thread():
                 case, found = lines.run(case, self.deadline)
         if found is None and len(case) and self.few_boxes:
             case, found = self.look_at_boxes(case, roots.of), None
@@ -262,6 +262,17 @@ def timed(progress: Progress, phase: str) -> Iterator[None]:
         yield
     finally:
         progress.phases[phase] = progress.phases.get(phase, 0.0) + time.monotonic() - begun
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep to one CPU thread, for steps so short that handing work over costs more than it saves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def device_of(config: Config) -> torch.device:

@@ -125,9 +125,7 @@ class Cases:
         full = LinearBound(coefficients, offset, slack if error is None else error + slack)
         return full, full.minimum(box)
 
-    def close_combined(
-        self, case: Tensor, weights: Tensor, found: LinearBound, box: Box
-    ) -> tuple[LinearBound, Tensor]:
+    def close_combined(self, case: Tensor, weights: Tensor, found: LinearBound, box: Box) -> tuple[LinearBound, Tensor]:
         """Complete bounds of one non-negative combination of each case's output rows, as ``close`` does.
 
         If a combination with weights >= 0 is above 0 everywhere, no point satisfies all conditions.

@@ -8,6 +8,36 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+Window = tuple[slice, ...]
+"""A range on each of a node's last axes, with both ends given; none at all means the whole node."""
+
+
+def cut(values: Tensor, window: Window) -> Tensor:
+    """Return the part of ``(..., *node)`` inside a window."""
+    subscript: tuple[Any, ...] = (..., *window)
+    return values[subscript] if window else values
+
+
+def hull(one: Window, other: Window) -> Window:
+    """Return the least window that holds two windows of a node."""
+    if not one or not other:
+        return ()
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+
+
+def place(values: Tensor, window: Window, larger: Window, shape: tuple[int, ...]) -> Tensor:
+    """Surround values ``(..., *node)`` on a window by zeros up to a larger window of a node of the given shape."""
+    if window == larger:
+        return values
+    outer = larger or tuple(slice(0, size) for size in shape[-len(window) :])
+    pads = [
+        pad
+        for inner, wide in zip(reversed(window), reversed(outer), strict=True)
+        for pad in (inner.start - wide.start, wide.stop - inner.stop)
+    ]
+    return functional.pad(values, pads) if any(pads) else values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +72,10 @@ class Box:
     def take(self, index: Tensor) -> Box:
         """Select domains by an index or a mask over B."""
         return Box(self.lower[index], self.upper[index])
+
+    def within(self, window: Window) -> Box:
+        """Keep the elements of a window alone."""
+        return Box(cut(self.lower, window), cut(self.upper, window))
 
     def expand(self, domains: int) -> Box:
         """Repeat a box of one domain (B = 1) for a number of domains, without copying."""
@@ -123,6 +157,11 @@ class Diagonal:
         lines = (self.lower_slope, self.lower_offset, self.upper_slope, self.upper_offset)
         return Diagonal(*(None if line is None else line[index] for line in lines))  # type: ignore[arg-type]
 
+    def within(self, window: Window) -> Diagonal:
+        """Keep the elements of a window alone."""
+        lines = (self.lower_slope, self.lower_offset, self.upper_slope, self.upper_offset)
+        return Diagonal(*(None if line is None else cut(line, window) for line in lines))  # type: ignore[arg-type]
+
 
 class _Wedge(torch.autograd.Function):
     """The pullback through lines of which only the lower slope has a gradient: fewer passes over memory."""
@@ -153,6 +192,9 @@ class _Wedge(torch.autograd.Function):
 BLOCK = 64
 """Length of the pieces in which ``dot`` sums, so that few roundings pile up on any term."""
 
+PLAIN = BLOCK
+"""Length up to which ``dot`` sums at once."""
+
 
 def flat(values: Tensor) -> Tensor:
     """Join a node's axes, which may be none: ``(B, *node)`` gives ``(B, N)``."""
@@ -164,17 +206,22 @@ def dot(rows: Tensor, values: Tensor) -> Tensor:
 
     No term takes part in more than ``summands(size of the node)`` additions.
     """
-    domains, count = rows.shape[:2]
-    joined, other = rows.reshape(domains, count, -1), values.reshape(*values.shape[:2], -1)
+    joined, other = rows.reshape(*rows.shape[:2], -1), values.reshape(*values.shape[:2], -1)
     length = joined.shape[2]
-    if length > 4 * BLOCK and length % BLOCK == 0:
-        joined, other = joined.unflatten(2, (-1, BLOCK)), other.unflatten(2, (-1, BLOCK))
-        if other.shape[1] == 1:
-            # (B, N / BLOCK, S, 1)
-            pieces: Tensor = torch.matmul(joined.transpose(1, 2), other.squeeze(1).unsqueeze(-1))
-            return pieces.sum(1).squeeze(-1)
-        terms: Tensor = joined * other
-        return terms.sum(-1).sum(-1)
+    if length <= PLAIN:
+        return _plain(joined, other)
+    whole = length - length % BLOCK
+    blocks = [part[..., :whole].unflatten(2, (-1, BLOCK)) for part in (joined, other)]
+    if other.shape[1] == 1:
+        # (B, N / BLOCK, S, 1)
+        pieces = torch.matmul(blocks[0].transpose(1, 2), blocks[1].squeeze(1).unsqueeze(-1))
+        total = pieces.sum(1).squeeze(-1)
+    else:
+        total = (blocks[0] * blocks[1]).sum(-1).sum(-1)
+    return total if whole == length else total + _plain(joined[..., whole:], other[..., whole:])
+
+
+def _plain(joined: Tensor, other: Tensor) -> Tensor:
     if other.shape[1] == 1:
         product: Tensor = torch.matmul(joined, other.transpose(1, 2))
         return product.squeeze(-1)
@@ -182,5 +229,5 @@ def dot(rows: Tensor, values: Tensor) -> Tensor:
 
 
 def summands(length: int) -> int:
-    """Bound the additions that a term of ``dot`` takes part in, for a node of the given size."""
-    return BLOCK + length // BLOCK if length > 4 * BLOCK and length % BLOCK == 0 else length
+    """Bound the additions that a term of ``dot`` takes part in, for a node of at most the given size."""
+    return length if length <= PLAIN else BLOCK + length // BLOCK + 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.bounds.nets import Net, boxes, dense, drawn, linear, residual
-from verifier.bounds import schedule
+from verifier.bounds import schedule, windows
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Bounds, Method, bound_nodes, refine
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Abs, Clip, LeakyRelu, Sign
@@ -112,7 +112,7 @@ def refinement(graph: Graph, box: Box, name: str) -> tuple[Bounds, Box]:
 def test_refine_agrees_with_bounding_each_domain(
     radii: tuple[float, ...], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "CHUNK", chunk)
+    monkeypatch.setattr(windows, "CHUNK", {"cpu": chunk})
     graph, taken = dense(1, [3, 12, 12, 12, 2]), []
     take = Bounds.take
     monkeypatch.setattr(Bounds, "take", lambda self, index: taken.append(index) or take(self, index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from fractions import Fraction
 
@@ -88,9 +89,7 @@ def at(course: Course, point: int) -> list[Fraction]:
     ],
 )
 def test_values_lie_within_the_error_of_the_interpolation(graph: Graph, box: Box) -> None:
-    courses = Line(graph).follow(box, time.monotonic() + 60)
-    assert courses is not None
-    inputs, outputs = courses
+    ((inputs, outputs),) = Line(graph).follow(box, time.monotonic() + 60)
     assert at(inputs, 0) == [Fraction(value) for value in box.lower[0].tolist()]
     for piece in range(len(outputs.error)):
         ends = [at(inputs, piece), at(inputs, piece + 1)]
@@ -134,14 +133,18 @@ def test_rowstogether_are_excluded_where_none_is_alone() -> None:
 
 def test_a_line_of_many_pieces_is_followed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, box = mixed(3), line([-4.0, 0.3, 0.1], [4.0, 0.3, 0.1])
-    courses = Line(graph).follow(box, time.monotonic() + 60)
-    assert courses is not None
-    least = float(courses[1].values.high[:, 0].min())
+    ((_, outputs),) = Line(graph).follow(box, time.monotonic() + 60)
+    least = float(outputs.values.high[:, 0].min())
     conditions = [([[1.0, 0.0]], [least - 1e-9]), ([[1.0, 0.0]], [least + 1e-9])]
     assert decide(graph, box, conditions) == [True, None]
     monkeypatch.setattr(verifier.bounds.line, "ROOM", 30)
-    assert Line(graph).follow(box, time.monotonic() + 60) is None
-    monkeypatch.setattr(verifier.bounds.line, "ROOM", 100)
+    parts = list(Line(graph).follow(box, time.monotonic() + 60))
+    assert len(parts) > 3
+    assert sum(len(part.error) for _, part in parts) >= len(outputs.error)
+    ends = [(part.values.high[0].tolist(), part.values.high[-1].tolist()) for part, _ in parts]
+    assert ends[0][0] == box.lower[0].tolist()
+    assert ends[-1][1] == box.upper[0].tolist()
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(ends))
     assert decide(graph, box, conditions) == [True, None]
 
 
@@ -154,7 +157,7 @@ def test_other_curves_are_refused() -> None:
 
 def test_time_is_kept() -> None:
     with pytest.raises(TimeoutError):
-        Line(mixed(0)).follow(line([0.0] * 3, [0.0] * 3), time.monotonic() - 1)
+        next(Line(mixed(0)).follow(line([0.0] * 3, [0.0] * 3), time.monotonic() - 1))
 
 
 def test_numbers_that_overflow_decide_nothing() -> None:
@@ -163,3 +166,13 @@ def test_numbers_that_overflow_decide_nothing() -> None:
     net.add(Relu())
     net.add(Linear(torch.full((4, 1), 1e200, dtype=torch.float64)))
     assert decide(net.graph(), line([1.0], [2.0]), [([[-1.0]], [-1e300]), ([[1.0]], [0.0])]) != [True, True]
+
+
+def test_a_spike_that_sampling_misses_is_found() -> None:
+    net = Net(1)
+    net.add(Linear(torch.tensor([[1.0, -1.0]], dtype=torch.float64), torch.tensor([-0.3, 0.3], dtype=torch.float64)))
+    net.add(Relu())
+    net.add(Linear(torch.full((2, 1), -1e10, dtype=torch.float64), torch.ones(1, dtype=torch.float64)))
+    net.add(Relu())  # 1 at x = 0.3, and 0 but for 1e-10 around it
+    graph, box = net.graph(), line([0.0], [1.0])
+    assert decide(graph, box, [([[-1.0]], [-0.5]), ([[-1.0]], [-1.0 - 1e-6])]) == [None, True]

@@ -171,8 +171,6 @@ def test_thresholds_end_the_ascent() -> None:
     assert (ascent.best > -1e6).all()
 
 
-
-
 def test_nothing_to_optimise() -> None:
     """A network that is affine on its box has no slopes; its bounds are exact, even if a threshold is out of reach."""
     graph, box = dense(0, [3, 2]), boxes(3, (1.0,), 0)

@@ -80,9 +80,7 @@ def test_ratio_leaves_out_what_the_peer_got_wrong() -> None:
 
 
 def test_ratio_is_quoted_for_tools_with_instances_only() -> None:
-    assert [line.split(":")[0] for line in ratio_lines([UNSAT], PEERS)] == [
-        "on the 1 instances that nnenum decided"
-    ]
+    assert [line.split(":")[0] for line in ratio_lines([UNSAT], PEERS)] == ["on the 1 instances that nnenum decided"]
 
 
 def test_table_has_a_line_per_benchmark_and_one_for_all() -> None:

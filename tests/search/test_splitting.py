@@ -24,6 +24,7 @@ from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search
 from verifier.search.by_input import InputDomains, InputSplitting
 from verifier.search.by_neuron import NeuronSplitting
+from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root, Roots
 from verifier.sets import Box
@@ -244,11 +245,7 @@ def test_conjunctions_around_the_optimum(seed: int, strategy: str) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "name"),
-    [
-        (strategy, name)
-        for strategy in ("input", "neuron")
-        for name in CURVES
-    ],
+    [(strategy, name) for strategy in ("input", "neuron") for name in CURVES],
 )
 def test_other_curves_are_never_wrong(strategy: str, name: str) -> None:
     graph, box = dense(1, [2, 4, 4, 1], curve=CURVES[name]), boxes(2, (0.5,), 1)
@@ -289,3 +286,21 @@ def test_combined_conditions_answer_for_the_rounding_of_their_rows() -> None:
     strategy, domains, _ = by_neuron(graph, cases)
     domains.weights.copy_(torch.tensor([[0.75, 0.25]]))
     assert not float(certified(strategy, domains, torch.float32)) > 0
+
+
+@pytest.mark.parametrize("name", NEURON_NAMES)
+def test_the_folded_network_bounds_as_the_whole_does(name: str) -> None:
+    graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
+    conditions = THREE if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0]), ([[0.0, 1.0, 0.0]], [-1.0])]
+    cases = Cases.of(spec_of(boxes(graph.n_inputs, (0.7,), 0), conditions), graph)
+    strategy, domains, _ = by_neuron(graph, cases)
+    for _ in range(2):
+        domains, _ = strategy.bound(strategy.split(domains) if (domains.bound > -math.inf).all() else domains)
+    whole = Batch(*strategy.fast, strategy.unstable, strategy.curves, domains)
+    folded = FoldedBatch(Folded(*strategy.fast, strategy.unstable, strategy.curves), domains)
+    records: list[dict[str, Tensor]] = [{}, {}]
+    variables = Variables.of(domains, torch.float32, list(domains.beta))
+    expected, found = (batch.evaluate(variables, kept) for batch, kept in zip((whole, folded), records, strict=True))
+    torch.testing.assert_close(found.least, expected.least, rtol=1e-4, atol=1e-4)
+    for curve, rows in records[1].items():
+        torch.testing.assert_close(rows, records[0][curve], rtol=1e-4, atol=1e-4)

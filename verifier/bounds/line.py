@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from verifier.ops.op import Affine
 from verifier.sets import Box, flat
 
 ROOM = 1 << 24
-"""Numbers that one node may have along a line."""
+"""Numbers that one node may have along a part of a line that is followed at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +44,10 @@ class Course:
         values = flat_values.take(start)
         values.high[:, moving], values.low[:, moving] = between.high, between.low
         return Course(values.reshape(*shape[1:]), error.reshape(len(error), *shape[1:]))
+
+    def pieces(self, part: slice) -> Course:
+        """Keep some of the pieces of the line."""
+        return Course(self.values.take(slice(part.start, part.stop + 1)), self.error[part])
 
     def crossings(self) -> tuple[Tensor, DoubleDouble] | None:
         """Find where values pass through zero, as ``start`` and ``share`` of ``spread``; None if nowhere."""
@@ -100,40 +104,58 @@ class Line:
             elif node.op is not None and not isinstance(node.op, Relu):
                 raise NotImplementedError(f"lines are not followed through {type(node.op).__name__}")
         self.widest = max(math.prod(node.shape) for node in graph.nodes.values())
+        order = [name for name, node in graph.nodes.items() if node.op is not None]
+        self.last = {name: max(map(order.index, graph.consumers[name]), default=len(order)) for name in graph.nodes}
 
-    def follow(self, box: Box, until: float) -> tuple[Course, Course] | None:
-        """Return the courses of input and output over a box ``(1, n)`` with one coordinate that varies.
+    def follow(self, box: Box, until: float) -> Iterator[tuple[Course, Course]]:
+        """Yield the courses of input and output over a box ``(1, n)`` with one coordinate that varies.
 
-        None if there are too many pieces. Raises TimeoutError after ``until``.
+        They come in parts that cover the box, as many as memory makes necessary.
+
+        Raises:
+            TimeoutError: ``until`` has passed.
         """
+        nodes = [node for node in self.graph.nodes.values() if node.op is not None]
         ends = torch.cat([box.lower, box.upper])
-        live = {INPUT: Course(DoubleDouble.of(ends), torch.zeros_like(box.lower))}
-        readers = {name: len(self.graph.consumers[name]) for name in self.graph.nodes}
-        for name, node in self.graph.nodes.items():
-            if node.op is None:
-                continue
-            if time.monotonic() > until:
-                raise TimeoutError
-            if isinstance(node.op, Relu):
-                if not self.cut(live, live[node.parents[0]]):
-                    return None
-                live[name] = live[node.parents[0]].relu()
+        waiting = [(0, {INPUT: Course(DoubleDouble.of(ends), torch.zeros_like(box.lower))})]
+        while waiting:
+            position, live = waiting.pop()
+            while position < len(nodes):
+                if time.monotonic() > until:
+                    raise TimeoutError
+                node = nodes[position]
+                if isinstance(node.op, Relu):
+                    parts = self.cut(live, live[node.parents[0]])
+                    if len(parts) > 1:
+                        waiting += [(position, part) for part in reversed(parts)]
+                        break
+                    live = parts[0]
+                    course = live[node.parents[0]].relu()
+                else:
+                    course = step(self.affine[node.name], [live[parent] for parent in node.parents])
+                position += 1
+                live = {name: live[name] for name in live if name == INPUT or self.last[name] >= position}
+                live[node.name] = course
             else:
-                live[name] = step(self.affine[name], [live[parent] for parent in node.parents])
-            for parent in set(node.parents):
-                readers[parent] -= 1
-                if not readers[parent] and parent != INPUT:
-                    live.pop(parent, None)
-        return live[INPUT], live[OUTPUT]
+                yield live[INPUT], live[OUTPUT]
 
-    def cut(self, live: dict[str, Course], course: Course) -> bool:
-        """Cut every course where this one passes through zero; False if that would take too much room."""
-        if (places := course.crossings()) is not None:
-            if len(places[0]) * self.widest > ROOM:
-                return False
-            for name, values in live.items():
-                live[name] = values.spread(*places)
-        return True
+    def cut(self, live: dict[str, Course], course: Course) -> list[dict[str, Course]]:
+        """Cut courses where one of them passes through zero.
+
+        Where that would take too much room, return instead parts of the line with fewer such places.
+        """
+        places = course.crossings()
+        if places is None:
+            return [live]
+        start, share = places
+        if len(start) * self.widest <= ROOM:
+            return [{name: values.spread(start, share) for name, values in live.items()}]
+        if (count := len(course.error)) == 1:  # a single piece: cut it once, in the middle of the places
+            pick = torch.tensor([0, len(start) // 2, len(start) - 1], device=start.device)
+            live = {name: values.spread(start[pick], share.take(pick)) for name, values in live.items()}
+            count = 2
+        parts = (slice(0, count // 2), slice(count // 2, count))
+        return [{name: values.pieces(part) for name, values in live.items()} for part in parts]
 
 
 def _between(operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:

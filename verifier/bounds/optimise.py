@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.backward import backward
-from verifier.bounds.schedule import Bounds, Slopes, relax_all, undecided, unit_rows
+from verifier.bounds.schedule import Bounds, Slopes, relax_all, undecided
+from verifier.bounds.windows import Piece, pieces, sizes
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Curve
 from verifier.sets import Box, flat
 
 PARAMETERS = 1 << 23
 """Slopes kept at most, over all rows; beyond it the rows of a node share theirs."""
+
+FEW_STEPS, FAST_RATE, RATE = 30, 0.3, 0.1
+"""An ascent that has time for few steps takes long ones: the first of this length, for slopes in [0, 1]."""
 
 ACTIVATIONS = 1 << 28
 """Elements that one iteration may keep for its gradient: 1 GiB in float32."""
@@ -30,6 +34,7 @@ class Adam:
     parameters: list[Tensor]
     rates: list[float]
     decay: float = 0.98
+    momentum: float = 0.9
     steps: int = 0
     first: list[Tensor] = field(default_factory=list)
     second: list[Tensor] = field(default_factory=list)
@@ -41,13 +46,19 @@ class Adam:
             self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
             self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.steps += 1
-        scale = math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps) * self.decay ** (self.steps - 1)
+        scale = math.sqrt(1 - 0.999**self.steps) / (1 - self.momentum**self.steps) * self.decay ** (self.steps - 1)
         moments = zip(self.parameters, self.rates, gradients, self.first, self.second, strict=True)
         for parameter, rate, gradient, first, second in moments:
             if gradient is not None:
-                first.lerp_(gradient, 0.1)
+                first.lerp_(gradient, 1 - self.momentum)
                 second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
                 parameter.addcdiv_(first, second.sqrt().add_(1e-12), value=rate * scale)
+
+    def take(self, parameters: list[Tensor], index: Tensor) -> None:
+        """Go on with some entries of every parameter, by an index or a mask of their first axis."""
+        self.parameters = parameters
+        self.first = [moment[index] for moment in self.first]
+        self.second = [moment[index] for moment in self.second]
 
 
 def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str]:
@@ -98,37 +109,37 @@ class JointAscent:
                 total += size
             self.alpha[start] = start_slopes(graph, names, bounds.boxes, count)
         parameters = [value for values in self.alpha.values() for value in values.values()]
-        self.adam = Adam(parameters, [0.1] * len(parameters))
+        self.adam = Adam(parameters, [RATE] * len(parameters))
         self.best = rows.new_full(rows.shape[1:2], -torch.inf)
         self.best_alpha = {name: value.detach().clone() for name, value in self.alpha[OUTPUT].items()}
 
     def _starts(self) -> dict[str, Tensor]:
-        """Choose the intermediate nodes to optimise: all that fit into memory, cheapest first."""
+        """Choose the intermediate nodes to optimise, all that fit into memory, cheapest first; cut them up."""
         costs = {}
         for name, node in self.graph.nodes.items():
-            box = self.bounds.boxes[name]
-            mask = undecided(self.graph, node, box)
+            mask = undecided(self.graph, node, self.bounds.boxes[name])
             above = curves_above(self.graph, name, self.bounds.boxes)
             if mask is not None and mask.any() and above:
                 elements = mask.flatten().nonzero().flatten()
-                path = sum(math.prod(self.graph.nodes[other].shape) for other in self.graph.ancestors(name))
-                costs[name] = (6 * len(elements) * path, elements)
+                cut = list(pieces(self.graph, node, elements, 1))
+                kept = sum(len(piece.index) * sum(sizes(self.graph, node, piece.windows)) for piece in cut)
+                costs[name] = (6 * kept, elements, cut)
         room, chosen = ACTIVATIONS, set()
-        for name, (cost, _) in sorted(costs.items(), key=lambda item: item[1][0]):
+        for name, (cost, _, _) in sorted(costs.items(), key=lambda item: item[1][0]):
             if cost < room:
                 room -= cost
                 chosen.add(name)
+        self.pieces = {name: costs[name][2] for name in chosen}
         return {name: costs[name][1] for name in self.graph.nodes if name in chosen}
 
     def evaluate(self) -> Tensor:
         """Bound everything with the present slopes; return the output rows' bounds ``(S,)``, differentiable."""
         boxes = dict(self.boxes)
         for start, elements in self.elements.items():
-            node = self.graph.nodes[start]
-            enclosures = relax_all(self.graph, boxes, self.alpha[start], self.bounds.enclosures, start)
+            parts = [self._bound(boxes, start, piece) for piece in self.pieces[start]]
+            least, negated = torch.cat(parts, dim=2).unbind(1)
+            elements = elements[torch.cat([piece.index for piece in self.pieces[start]])]
             lower, upper = flat(self.boxes[start].lower), flat(self.boxes[start].upper)
-            found = backward(self.graph, start, unit_rows(node, elements, lower).unsqueeze(0), enclosures)
-            least, negated = found.minimum(boxes[INPUT]).chunk(2, dim=1)
             lower = lower.index_copy(1, elements, torch.fmax(lower[:, elements], least))
             upper = upper.index_copy(1, elements, torch.fmin(upper[:, elements], -negated))
             shape = self.boxes[start].lower.shape
@@ -136,6 +147,16 @@ class JointAscent:
             self.boxes[start] = Box(boxes[start].lower.detach(), boxes[start].upper.detach())
         enclosures = relax_all(self.graph, boxes, self.alpha[OUTPUT], self.bounds.enclosures)
         return backward(self.graph, OUTPUT, self.rows, enclosures).minimum(boxes[INPUT])[0]
+
+    def _bound(self, boxes: dict[str, Box], start: str, piece: Piece) -> Tensor:
+        """Bound some elements of a node, and their negatives, from below, ``(1, 2, K)``."""
+        elements = self.elements[start]
+        pick = torch.cat([piece.index, len(elements) + piece.index])
+        alpha = {name: value if value.shape[2] == 1 else value[:, :, pick] for name, value in self.alpha[start].items()}
+        enclosures = relax_all(self.graph, boxes, alpha, self.bounds.enclosures, start, piece.windows)
+        rows = piece.unit_rows(elements[piece.index], self.rows).unsqueeze(0)
+        found = backward(self.graph, start, rows, enclosures).minimum(boxes[INPUT])
+        return found.reshape(1, 2, -1)
 
     def run(self, threshold: Tensor, iterations: int, until: float) -> None:
         """Ascend until every row exceeds its threshold ``(S,)``, or nothing improves any more.
@@ -157,6 +178,8 @@ class JointAscent:
             if not self.adam.parameters or not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
                 return
             gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
+            if seconds == 0 and until - begun < FEW_STEPS * (time.monotonic() - begun):
+                self.adam.rates = [FAST_RATE] * len(self.adam.rates)
             self.adam.step(gradients)
             self._project()
             seconds = time.monotonic() - begun

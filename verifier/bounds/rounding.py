@@ -19,7 +19,7 @@ from torch import Tensor
 from verifier.graph.graph import OUTPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine
-from verifier.sets import Box, dot, flat, summands
+from verifier.sets import Box, Window, cut, dot, flat, summands
 
 SAFETY = 4
 """Roundings per term that are not multiplications or additions of the sum itself: conversions of weights, the
@@ -51,6 +51,10 @@ class Rounding:
     def take(self, index: Tensor) -> Rounding:
         """Select domains."""
         return Rounding(self.forward[index], self.backward[index], self.underflow[index])
+
+    def within(self, window: Window) -> Rounding:
+        """Keep the elements of a window alone, for coefficients that are zero outside."""
+        return Rounding(cut(self.forward, window), cut(self.backward, window), self.underflow)
 
     def error(self, rows: Tensor) -> Tensor:
         """Bound the error of a step for coefficients ``(B, S, *node)``, shape ``(B, S)``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,13 +14,11 @@ from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.forward import Form, forward_step, input_form
 from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, input_rounding, rounding
+from verifier.bounds.windows import Piece, pieces, placed, within
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine, Exact
-from verifier.sets import Box, Enclosure
-
-CHUNK = 1 << 22
-"""Elements of the largest coefficient tensor in one backward pass: 16 MiB in float32."""
+from verifier.sets import Box, Enclosure, Window, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,14 @@ class Bounds:
             until=self.until,
         )
 
+    def within(self, piece: Piece) -> Bounds:
+        """Keep what a backward pass for rows inside a piece's windows needs."""
+        graph, windows = self.graph, piece.windows
+        if not windows:
+            return self
+        enclosures = {name: within(graph, name, windows, self.enclosures[name]) for name in windows if name != INPUT}
+        return Bounds(graph, self.boxes, enclosures, scales_within(self.scales, windows), until=self.until)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slopes:
@@ -114,7 +120,7 @@ def bound_nodes(
     forms = bounds.forms
     if method.forward:
         forms[INPUT] = input_form(input_box, varying)
-    independent = {INPUT}
+    independent, affine = {INPUT}, {INPUT}
     for node in graph.nodes.values():
         if node.op is None:
             continue
@@ -125,6 +131,9 @@ def bound_nodes(
         exact = len(node.parents) == 1 and node.parents[0] in independent
         if exact and (isinstance(node.op, Curve) or (isinstance(node.op, Affine) and node.op.diagonal)):
             independent.add(node.name)
+        if isinstance(node.op, Affine) and affine.issuperset(node.parents):
+            affine.add(node.name)
+            exact = exact or method.forward
         if method.forward:
             forms[node.name] = forward_step(graph, node, [forms[parent] for parent in node.parents], operands[0])
             box = box.intersect(forms[node.name].box())
@@ -167,16 +176,19 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
     lower, upper = box.lower.reshape(domains, -1).clone(), box.upper.reshape(domains, -1).clone()
     shared = flat.any(0).nonzero().flatten()
     if domains == 1 or 2 * int(flat.sum()) > domains * len(shared):  # the same rows for every domain
-        for part in chunks(bounds.graph, node, shared, domains):
-            rows = unit_rows(node, part, lower).unsqueeze(0).expand(domains, *([-1] * (1 + len(node.shape))))
-            least, negated = bounds.rows(rows, node.name).minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+        for piece in pieces(bounds.graph, node, shared, domains):
+            part = shared[piece.index]
+            rows = piece.unit_rows(part, lower).unsqueeze(0)
+            rows = rows.expand(domains, *rows.shape[1:])
+            least, negated = bounds.within(piece).rows(rows, node.name).minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
             lower[:, part] = torch.fmax(lower[:, part], least)
             upper[:, part] = torch.fmin(upper[:, part], -negated)
     else:  # a domain for each undecided element
-        for part in chunks(bounds.graph, node, flat.nonzero(), 1):
-            domain, element = part.unbind(1)
-            rows = torch.stack(unit_rows(node, element, lower).chunk(2), dim=1)
-            local = bounds.take(domain)
+        pairs = flat.nonzero()
+        for piece in pieces(bounds.graph, node, pairs[:, 1], 1):
+            domain, element = pairs[piece.index].unbind(1)
+            rows = torch.stack(piece.unit_rows(element, lower).chunk(2), dim=1)
+            local = bounds.within(piece).take(domain)
             least, negated = local.rows(rows, node.name).minimum(local.boxes[INPUT]).unbind(1)
             lower[domain, element] = torch.fmax(lower[domain, element], least)
             upper[domain, element] = torch.fmin(upper[domain, element], -negated)
@@ -187,17 +199,17 @@ def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
     """Tighten the elements of a node (B = 1) that slopes were optimised for."""
     graph, count = bounds.graph, len(slopes.elements)
     lower, upper = box.lower.reshape(1, -1).clone(), box.upper.reshape(1, -1).clone()
-    for part in chunks(graph, node, torch.arange(count, device=lower.device), 1):
-        pick = torch.cat([part, count + part])
+    for piece in pieces(graph, node, slopes.elements, 1):
+        pick = torch.cat([piece.index, count + piece.index])
         alpha = {
             name: (value if value.shape[2] == 1 else value[:, :, pick]).to(graph.dtype)
             for name, value in slopes.alpha.items()
         }
-        enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name)
-        elements = slopes.elements[part]
-        rows = unit_rows(node, elements, lower).unsqueeze(0)
-        local = Bounds(graph, {}, enclosures, bounds.scales, until=bounds.until)
-        found = local.rows(rows, node.name)
+        enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name, piece.windows)
+        elements = slopes.elements[piece.index]
+        rows = piece.unit_rows(elements, lower).unsqueeze(0)
+        scales = scales_within(bounds.scales, piece.windows)
+        found = Bounds(graph, {}, enclosures, scales, until=bounds.until).rows(rows, node.name)
         least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
         lower[:, elements] = torch.fmax(lower[:, elements], least)
         upper[:, elements] = torch.fmin(upper[:, elements], -negated)
@@ -210,29 +222,27 @@ def relax_all(
     alpha: Mapping[str, Tensor],
     enclosures: Mapping[str, Enclosure],
     start: str = OUTPUT,
+    windows: Mapping[str, Window] | None = None,
 ) -> dict[str, Enclosure]:
-    """Enclose the nonlinear nodes above ``start`` anew on boxes, with slopes where given; affine ones are kept."""
+    """Enclose the nonlinear nodes above ``start`` anew on boxes, with slopes where given; affine ones are kept.
+
+    With ``windows``, the enclosures are those for rows that are zero outside of them.
+    """
     fresh: dict[str, Enclosure] = {}
+    windows = windows or {}
     for name in graph.ancestors(start):
-        node = graph.nodes[name]
+        node, window = graph.nodes[name], windows.get(name, ())
         if isinstance(node.op, Affine):
-            fresh[name] = enclosures[name]
+            fresh[name] = within(graph, name, windows, enclosures[name])
+        elif isinstance(node.op, Curve):
+            slopes = cut(alpha[name], window) if name in alpha else None
+            box = boxes[node.parents[0]].within(window)
+            fresh[name] = placed(graph, name, windows, node.op.within(window, node.shape).relax(box, alpha=slopes))
         elif node.op is not None:
-            fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents), alpha=alpha.get(name))
+            fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents))
     return fresh
 
 
-def unit_rows(node: Node, elements: Tensor, like: Tensor) -> Tensor:
-    """Return rows that read the listed elements of a node, then their negatives; shape ``(2 K, *node)``."""
-    count = len(elements)
-    rows = like.new_zeros(2 * count, math.prod(node.shape))
-    steps = torch.arange(count, device=like.device)
-    rows[steps, elements] = 1
-    rows[count + steps, elements] = -1
-    return rows.reshape(2 * count, *node.shape)
-
-
-def chunks(graph: Graph, node: Node, items: Tensor, domains: int) -> Iterator[Tensor]:
-    """Cut a list of elements so that a backward pass for a piece of it stays within the memory budget."""
-    widest = max(math.prod(graph.nodes[name].shape) for name in graph.ancestors(node.name))
-    return iter(items.split(max(1, CHUNK // (2 * widest * domains))))
+def scales_within(scales: dict[str, Rounding], windows: Mapping[str, Window]) -> dict[str, Rounding]:
+    """Restrict rounding margins to windows; without any, return them all."""
+    return {name: scales[name].within(window) for name, window in windows.items()} or scales

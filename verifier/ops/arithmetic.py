@@ -19,6 +19,7 @@ class Translate(Affine):
     monotone = True
     diagonal = True
     whole = True
+    pointwise = True
     constant: Tensor
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -91,6 +92,7 @@ class Neg(Homogeneous):
 
     diagonal = True
     whole = True
+    pointwise = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -124,6 +126,7 @@ class Add(Homogeneous):
     monotone = True
     diagonal = True
     whole = True
+    pointwise = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""
@@ -152,6 +155,7 @@ class Sub(Homogeneous):
 
     diagonal = True
     whole = True
+    pointwise = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """Evaluate."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from verifier.ops.op import Affine, Op, Shape
-from verifier.sets import Box
+from verifier.sets import Box, Window, cut
 
 CONVOLVE: dict[int, Callable[..., Tensor]] = {
     1: functional.conv1d,
@@ -110,6 +110,33 @@ class Conv(Convolution):
         flat = rows.flatten(0, 1)
         pulled = spread(flat, self.weight, None, self.stride, self.padding, extra, self.groups, self.dilation)
         return (pulled.reshape(len(rows), *shapes[0]),)
+
+    def reach(self, window: Window) -> list[tuple[int, int]]:
+        """Return the ends of what a window of the result reads on each axis, the padding included."""
+        steps = zip(window, self.stride, self.padding, self.dilation, self.weight.shape[2:], strict=True)
+        return [
+            (part.start * stride - pad, (part.stop - 1) * stride - pad + gap * (kernel - 1) + 1)
+            for part, stride, pad, gap, kernel in steps
+        ]
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``."""
+        if not window:
+            return [()]
+        ends = zip(self.reach(window), shapes[0][2:], strict=False)
+        return [tuple(slice(min(max(low, 0), size), max(min(high, size), 0)) for (low, high), size in ends)]
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``: spread without padding, and leave out what fell into it."""
+        if not window:
+            return self.transpose(rows, shapes)
+        spread = SPREAD[len(self.stride)]
+        pulled = spread(rows.flatten(0, 1), self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
+        inside = [
+            slice(part.start - low, part.stop - low)
+            for part, (low, _) in zip(self.reads(window, shapes)[0], self.reach(window), strict=True)
+        ]
+        return (cut(pulled, tuple(inside)).unflatten(0, rows.shape[:2]).contiguous(),)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

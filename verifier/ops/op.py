@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from verifier.sets import Box, Enclosure, dot
+from verifier.sets import Box, Enclosure, Window, cut, dot, place
 
 Shape = tuple[int, ...]
 
@@ -79,6 +79,8 @@ class Affine(Op, register=False):
     """Every coefficient of every ``M_k`` is -1, 0 or 1."""
     weights: ClassVar[str | None] = None
     """The tensor field that holds the coefficients, one by one or repeated, if there is one; else None."""
+    pointwise: ClassVar[bool] = False
+    """Each output element reads the operands' elements at its own place, by the same coefficients everywhere."""
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the value at zero, shape ``(1, *out)``, or None where it is zero."""
@@ -95,6 +97,14 @@ class Affine(Op, register=False):
         with torch.enable_grad():
             zeros = tuple(rows.new_zeros(len(rows), *shape).requires_grad_() for shape in shapes)
             return torch.autograd.grad(self.forward(*zeros), zeros, rows, create_graph=rows.requires_grad)
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """Return windows of the operands that hold all that a window of the result reads."""
+        return [window if self.pointwise else ()] * len(shapes)
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """Pull coefficients on a window, ``(N, *window)``, back to the windows of the operands that it reads."""
+        return self.transpose(rows if self.pointwise else place(rows, window, (), out), shapes)
 
     def interval(self, *x: Box) -> Box:
         """Enclose the values over boxes."""
@@ -142,6 +152,31 @@ class Exact:
         return tuple(part.reshape(domains, count, *part.shape[1:]) for part in pulled), offset
 
     def take(self, index: Tensor) -> Exact:
+        """See ``Enclosure.take``: the same for every domain."""
+        del index
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windowed:
+    """The enclosure of an affine operator for rows that are zero outside of a window of its node, and given inside."""
+
+    op: Affine
+    shapes: list[Shape]
+    out: Shape
+    window: Window
+
+    def pullback(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """See ``Enclosure.pullback``; the coefficients are on the windows that are read."""
+        domains, count = rows.shape[:2]
+        pulled = self.op.transpose_window(rows.flatten(0, 1), self.window, self.shapes, self.out)
+        constant = self.op.offset(self.shapes, rows)
+        offset = rows.new_zeros(domains, count)
+        if constant is not None:
+            offset = dot(rows, cut(constant, self.window).unsqueeze(1))
+        return tuple(part.reshape(domains, count, *part.shape[1:]) for part in pulled), offset
+
+    def take(self, index: Tensor) -> Windowed:
         """See ``Enclosure.take``: the same for every domain."""
         del index
         return self

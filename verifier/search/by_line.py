@@ -49,23 +49,13 @@ class LineSearch:
         return torch.cat(still), None
 
     def _decide(self, case: Tensor, box: Box, until: float) -> tuple[Tensor, Counterexample | None]:
-        """Decide the cases of one box, in halves where its course has too many pieces."""
-        waiting = [box]
+        """Decide the cases of one box."""
         still = torch.zeros(len(case), dtype=torch.bool, device=case.device)
-        while waiting and not still.all():
-            part = waiting.pop()
-            courses = self.line.follow(part, until)
-            if courses is None:
-                middle = part.centre
-                if ((middle == part.lower) | (middle == part.upper)).all():
-                    return case, None
-                waiting += [Box(part.lower, middle), Box(middle, part.upper)]
-                continue
+        for courses in self.line.follow(box, until):
             for k in range(len(case)):
-                open_points = self._points(case[k], *courses)
-                if len(open_points):
-                    found = self.witness(case[k].expand(len(open_points)), open_points)
-                    if found is not None:
+                points = self._points(case[k], *courses)
+                if len(points):
+                    if (found := self.witness(case[k].expand(len(points)), points)) is not None:
                         return case, found
                     still[k] = True
         return case[still], None

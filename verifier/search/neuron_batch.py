@@ -25,7 +25,7 @@ class NeuronDomains(Domains):
         lower: lower ends by operand node.
         upper: upper ends by operand node.
         alpha: slopes by curve, ``(B, P, K)`` in half precision: any slope is sound.
-        beta: multipliers of the boxes by operand node, ``(B, K)`` in half precision.
+        beta: multipliers of the boxes by operand node, ``(B, K)``: large ones cancel, so half precision will not do.
         weights: the combination of the case's rows that is bounded, ``(B, R)``, on the simplex.
         candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined.
     """
@@ -36,6 +36,10 @@ class NeuronDomains(Domains):
     beta: dict[str, Tensor]
     weights: Tensor
     candidates: Tensor
+
+    def box(self, name: str) -> Box:
+        """Return the box of a node's undecided elements, ``(B, K)``."""
+        return Box(self.lower[name], self.upper[name])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +62,23 @@ class Variables:
     def tensors(self) -> list[Tensor]:
         """Return all of them in a fixed order."""
         return [*self.alpha.values(), *self.beta.values(), self.weights]
+
+    def take(self, index: Tensor) -> Variables:
+        """Copy those of some domains, by an index or a mask."""
+        return Variables(
+            {name: value.detach()[index] for name, value in self.alpha.items()},
+            {name: value.detach()[index] for name, value in self.beta.items()},
+            self.weights.detach()[index],
+        )
+
+    def put(self, domains: NeuronDomains) -> NeuronDomains:
+        """Return domains with these variables."""
+        return replace(
+            domains,
+            alpha={name: value.half() for name, value in self.alpha.items()},
+            beta={**domains.beta, **self.beta},
+            weights=self.weights.to(domains.weights),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +118,12 @@ class Batch:
             if isinstance(node.op, Curve)
         }
 
+        self.starts = {  # stable elements keep the slopes that are exact on them
+            name: op.start(bounds.boxes[operand])
+            for name, operand in curves.items()
+            if isinstance(op := bounds.graph.nodes[name].op, Curve)
+        }
+
     def _operands(self) -> set[str]:
         nodes = self.bounds.graph.nodes.values()
         return {node.parents[0] for node in nodes if isinstance(node.op, Curve)}
@@ -114,27 +141,20 @@ class Batch:
         )
         return Box(lower, upper).intersect(box)
 
-    def local(self, name: str) -> Box:
-        """Return the box of a node's unstable elements, ``(B, K)``."""
-        index = self.unstable[name]
-        return Box(flat(self.boxes[name].lower)[:, index], flat(self.boxes[name].upper)[:, index])
-
-    def split(self, name: str) -> Tensor:
-        """Tell which unstable elements of a node a domain has narrowed, ``(B, K)``."""
-        index, root, local = self.unstable[name], self.bounds.boxes[name], self.local(name)
-        return (local.lower > flat(root.lower)[:, index]) | (local.upper < flat(root.upper)[:, index])
-
     def evaluate(
         self, variables: Variables, record: dict[str, Tensor] | None = None, *, certify: bool = False
     ) -> Outcome:
-        """Bound each domain's combination of rows; with rounding margins if ``certify``, else differentiable."""
+        """Bound each domain's combination of rows; with rounding margins if ``certify``, else differentiable.
+
+        ``record`` receives the coefficients at the undecided elements of every curve, ``(B, K)``.
+        """
         graph, count = self.bounds.graph, len(self.domains)
         enclosures = dict(self.bounds.enclosures)
         for name, relaxation in self.relaxations.items():
             alpha = None
             if name in self.curves:
                 operand, values = self.curves[name], variables.alpha[name].transpose(0, 1)
-                dense = values.new_zeros(values.shape[0], count, self.boxes[operand].lower[0].numel())
+                dense = self.starts[name].reshape(len(values), 1, -1).expand(-1, count, -1)
                 dense = dense.index_copy(2, self.unstable[operand], values)
                 alpha = dense.view(values.shape[0], count, 1, *graph.nodes[operand].shape)
             enclosures[name] = relaxation(alpha)
@@ -145,7 +165,12 @@ class Batch:
             multipliers[name] = Multiplier.of(dense.view(count, 1, *graph.nodes[name].shape), self.boxes[name])
         rows = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case]
         scales = self.bounds.scales if certify else None
-        found = backward(graph, OUTPUT, rows, enclosures, multipliers, scales, record)
+        dense_record: dict[str, Tensor] | None = None if record is None else {}
+        found = backward(graph, OUTPUT, rows, enclosures, multipliers, scales, dense_record)
+        if record is not None and dense_record is not None:
+            for name, operand in self.curves.items():
+                if name in dense_record:
+                    record[name] = flat(dense_record[name])[:, self.unstable[operand]]
         if found.error is not None:  # rows that cancel each other in the combination were rounded all the same
             sizes = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case].abs()
             rounding = self.bounds.scales[OUTPUT].error(sizes) * (2 + self.cases.bound.shape[1])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.optimise import JointAscent
-from verifier.bounds.schedule import CROWN, FORWARD, INTERVAL, Bounds, bound_nodes, relax_all, undecided
+from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Bounds, bound_nodes, relax_all, undecided
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.problem import Cases
 from verifier.sets import Box
@@ -34,18 +34,22 @@ class Root:
     @staticmethod
     def cheap(graph: Graph, box: Box) -> Root:
         """Bound a network over a box ``(1, n)`` in float64 without backward bounds: forward where few inputs vary."""
-        few = int((box.lower < box.upper).sum()) <= FEW_INPUTS
-        exact = bound_nodes(graph, box, FORWARD if few else INTERVAL)
+        exact = bound_nodes(graph, box, FORWARD if _few(box) else INTERVAL)
         return Root(exact, rounded(exact), {})
 
     def crown(self, until: float = math.inf) -> Root:
-        """Add plain backward bounds, computed in float32.
+        """Add plain backward bounds: in float32, but in float64 where few inputs vary.
+
+        Few inputs move the values little; rounding, which knows only their size, is then not small beside that.
 
         Raises:
             TimeoutError: time ran out.
         """
+        if _few(self.box):
+            exact = bound_nodes(self.exact.graph, self.box, BOTH, known=_known(self.exact.boxes), until=until)
+            return Root(exact, rounded(exact), {})
         fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], CROWN, known=self.fast.boxes, until=until)
-        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=_known(fast.boxes, torch.float64))
+        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=_known(fast.boxes))
         return Root(exact, rounded(exact), {})
 
     def improve(
@@ -59,7 +63,7 @@ class Root:
         ascent = JointAscent(self.fast, rows.to(torch.float32))
         ascent.run(threshold.to(torch.float32), iterations, until)
         exact = self.exact
-        known = _known(exact.boxes, torch.float64)
+        known = _known(exact.boxes)
         better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
         return Root(better, rounded(better), ascent.best_alpha)
 
@@ -92,7 +96,11 @@ def rounded(exact: Bounds) -> Bounds:
     return bound_nodes(graph, box, INTERVAL, known=_known(exact.boxes, torch.float32))
 
 
-def _known(boxes: dict[str, Box], dtype: torch.dtype) -> dict[str, Box]:
+def _few(box: Box) -> bool:
+    return int((box.lower < box.upper).sum()) <= FEW_INPUTS
+
+
+def _known(boxes: dict[str, Box], dtype: torch.dtype = torch.float64) -> dict[str, Box]:
     return {name: box.to(dtype) for name, box in boxes.items() if name != INPUT}
 
 

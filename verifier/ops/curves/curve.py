@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from verifier.ops.op import Op, Shape
-from verifier.sets import Box, Diagonal, Enclosure
+from verifier.sets import Box, Diagonal, Enclosure, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,11 @@ class Curve(Op, register=False):
     def at(self, elements: Tensor, shape: Shape) -> Self:
         """Return the curve of some elements of a node alone, by their flat indices: that of a node ``(K,)``."""
         del elements, shape
+        return self
+
+    def within(self, window: Window, shape: Shape) -> Self:
+        """Return the curve of the elements in a window of a node alone."""
+        del window, shape
         return self
 
     @abstractmethod

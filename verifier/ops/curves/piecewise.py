@@ -12,7 +12,7 @@ from torch import Tensor
 
 from verifier.ops.curves.curve import Piecewise
 from verifier.ops.op import Op, Shape
-from verifier.sets import Box
+from verifier.sets import Box, Window, cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,10 @@ class PRelu(Piecewise):
     def at(self, elements: Tensor, shape: Shape) -> Self:
         """See ``Curve.at``."""
         return replace(self, slope=self.slope.expand(shape).reshape(-1)[elements])
+
+    def within(self, window: Window, shape: Shape) -> Self:
+        """See ``Curve.within``."""
+        return replace(self, slope=cut(self.slope.expand(shape), window))
 
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
