@@ -38,7 +38,7 @@ class Gated(Smooth, register=False):
             beyond = (missing > 0) == rising
             low, high = torch.where(beyond, low, place), torch.where(beyond, place, high)
             step = place - missing / self.second(place)
-            inside = (step > low) & (step < high)
+            inside = (step >= low) & (step <= high)
             place = torch.where(inside, step, low + (high - low) / 2)
         return place
 

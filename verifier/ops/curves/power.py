@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,10 @@ from torch import Tensor
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
+
+
+POLE = 1e-12
+"""How near to 0 a negative power may come."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,13 @@ class Power(Smooth):
         return self.whole and int(self.exponent) % 2 == 1
 
     @property
+    def domain(self) -> tuple[float, float]:  # type: ignore[override]
+        """See ``Smooth``; without the pole of negative whole powers."""
+        if self.whole:
+            return (-math.inf, math.inf)
+        return (0.0 if self.exponent > 0 else POLE, math.inf)
+
+    @property
     def curvature(self) -> tuple[int, ...]:  # type: ignore[override]
         """See ``Smooth``."""
         right = 0 if self.exponent in (0, 1) else 1 if self.exponent > 1 or self.exponent < 0 else -1
@@ -49,7 +61,7 @@ class Power(Smooth):
         """See ``Smooth.derivative``; at 0 it may be infinite, for which a large number stands."""
         del piece
         if self.exponent < 1:
-            x = torch.where(x < 0, x.clamp(max=-1e-12), x.clamp(min=1e-12))
+            x = torch.where(x < 0, x.clamp(max=-POLE), x.clamp(min=POLE))
         lower = self.exponent - 1
         return self.exponent * x ** (int(lower) if self.whole else lower)
 
@@ -63,17 +75,15 @@ class Power(Smooth):
         wanted = rising if self.exponent > 0 else ~rising
         return torch.where(wanted, place, 0) * (1 if piece else -1)
 
-    def _outside(self, x: Box) -> Tensor:
-        """See ``Smooth._outside``."""
-        if not self.whole:
-            return ~(x.lower >= 0) if self.exponent > 0 else ~(x.lower > 1e-30)
-        if self.exponent >= 0:
-            return ~(x.lower <= x.upper)
-        return ~((x.lower > 1e-30) | (x.upper < -1e-30))
+    def outside(self, x: Box) -> Tensor:
+        """See ``Smooth.outside``."""
+        outside = super().outside(x)
+        if self.whole and self.exponent < 0:
+            outside = outside | ((x.lower < POLE) & (x.upper > -POLE))
+        return outside
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         for exponent in (2.0, 3.0, 4.0, 0.5, 1.5, -1.0, -2.0, -0.5):
             yield Power(exponent), [(1, 7)]
-

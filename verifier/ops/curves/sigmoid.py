@@ -16,7 +16,7 @@ from verifier.sets import Box
 
 @dataclass(frozen=True, eq=False)
 class Bell(Smooth, register=False):
-    """An increasing function whose slope is even and falls from its value at 0: convex on the left of 0, then concave."""
+    """An increasing function whose slope is even and falls on both sides of 0: convex, then concave."""
 
     bends = (0.0,)
     curvature = (1, -1)

@@ -33,11 +33,12 @@ STEPS = 40
 class Smooth(Curve, register=False):
     """A continuous function with a derivative on each of its pieces. Two parameters: the lower and the upper slope.
 
-    A subclass gives ``forward``, ``derivative`` and ``root``, and the pieces: ``bends`` are the places between them, and
-    ``curvature`` is +1 (convex), -1 (concave) or 0 (affine) for each.
+    A subclass gives ``forward``, ``derivative`` and ``root``, and the pieces: ``bends`` are the places between them,
+    and ``curvature`` is +1 (convex), -1 (concave) or 0 (affine) for each.
     """
 
     parameters: ClassVar[int] = 2
+    roundings: ClassVar[int] = 8
     domain: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     """Where the function is defined; over a box that leaves it there are no bounds."""
     bends: ClassVar[tuple[float, ...]] = ()
@@ -109,11 +110,11 @@ class Smooth(Curve, register=False):
     def interval(self, *x: Box) -> Box:
         """See ``Op.interval``: the offsets of flat lines."""
         (box,) = x
-        flat, outside = torch.zeros_like(box.lower), self._outside(box)
+        flat, outside = torch.zeros_like(box.lower), self.outside(box)
         low, high = self.extreme(box, flat, -1)[0], self.extreme(box, flat, 1)[0]
         return Box(low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf))
 
-    def _outside(self, x: Box) -> Tensor:
+    def outside(self, x: Box) -> Tensor:
         """Tell where a box leaves the domain: there are no bounds."""
         low, high = self.domain
         return ~((x.lower >= low) & (x.upper <= high))
@@ -163,7 +164,7 @@ class Smooth(Curve, register=False):
         (box,) = x
         lower, upper = self.start(box) if alpha is None else self.project(alpha, box)
         wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
-        outside = self._outside(wide)
+        outside = self.outside(wide)
         low, high = self.extreme(wide, lower, -1)[0], self.extreme(wide, upper, 1)[0]
         return Diagonal(lower, low.masked_fill(outside, -math.inf), upper, high.masked_fill(outside, math.inf))
 
