@@ -40,7 +40,8 @@ class Gated(Smooth, register=False):
             step = place - missing / self.second(place)
             inside = (step >= low) & (step <= high)
             place = torch.where(inside, step, low + (high - low) / 2)
-        return place
+        found: Tensor = place
+        return found
 
 
 @dataclass(frozen=True, eq=False)

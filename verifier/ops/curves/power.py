@@ -14,7 +14,6 @@ from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
 
-
 POLE = 1e-12
 """How near to 0 a negative power may come."""
 
