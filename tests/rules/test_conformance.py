@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import verifier.ops.curves  # noqa: F401  enters the curves into the registry
-from verifier.ops.curves import Relu
+from verifier.ops.curves import Curve, Relu
 from verifier.ops.op import OPS, Affine, Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
@@ -42,7 +42,11 @@ def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
     near = places[torch.randint(len(places), size, generator=generator)] + radius * (8 * draw() - 4).round() / 2
     centre = torch.where(draw() < 0.5, near, 12 * draw() - 6)
     low, high = getattr(op, "domain", (-math.inf, math.inf))
-    return Box((centre - radius).clamp(low, high), (centre + radius).clamp(low, high))
+    box = Box((centre - radius).clamp(low, high), (centre + radius).clamp(low, high))
+    if not isinstance(op, Curve):
+        return box
+    outside = op.outside(box)  # there are no bounds to test
+    return Box(torch.where(outside, 0.2, box.lower), torch.where(outside, 0.2 + radius.clamp(max=1), box.upper))
 
 
 def values_at(op: Op, points: list[Tensor]) -> Tensor:

@@ -71,7 +71,7 @@ def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
     reach = 1 + torch.stack([flat(operand.magnitude).sum(1) for operand in operands]).sum(0)  # (B,)
     if isinstance(op, Curve):
         fan, terms = 1, op.absolute_terms(operands[0])
-        forward = gamma(3 + readers, dtype) * terms
+        forward = gamma(3 + op.roundings + readers, dtype) * terms
         backward = forward + sums * op.offset_terms(operands[0])
     else:
         assert isinstance(op, Affine)

@@ -18,31 +18,91 @@ from verifier.graph.lower.builder import (
     tensor,
 )
 from verifier.graph.onnx_file import Array
-from verifier.ops import curves
-from verifier.ops.curves import Clip, LeakyRelu, PRelu, Relu
+from verifier.ops.curves import (
+    Abs,
+    Atan,
+    Ceil,
+    Clip,
+    Cos,
+    Elu,
+    Erf,
+    Exp,
+    Floor,
+    Gelu,
+    GeluTanh,
+    HardSwish,
+    LeakyRelu,
+    Log,
+    Mish,
+    Power,
+    PRelu,
+    Relu,
+    Round,
+    Sigmoid,
+    Sign,
+    Silu,
+    Sin,
+    Softplus,
+    Softsign,
+    Tan,
+    Tanh,
+    ThresholdedRelu,
+)
 from verifier.ops.op import Op
 from verifier.ops.select import Concat
 
 FLOAT32_LARGEST = float(np.finfo(np.float32).max)
 
-PLAIN = {"Relu", "Abs", "Sign", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Reciprocal", "Atan", "Erf", "Sin", "Cos"} | {
-    "Softplus",
-    "Mish",
-    "HardSwish",
-    "Floor",
-    "Ceil",
-    "Round",
+PLAIN: dict[str, Op] = {
+    **{kind.__name__: kind() for kind in (Relu, Abs, Sign, Sigmoid, Tanh, Atan, Erf, Softsign, Sin, Cos, Tan)},
+    **{kind.__name__: kind() for kind in (Exp, Log, Softplus, Mish, HardSwish, Floor, Ceil, Round)},
+    "Sqrt": Power(0.5),
+    "Reciprocal": Power(-1.0),
+    "Swish": Silu(),
 }
-"""ONNX operators without attributes that are a curve of the same name, where that curve exists."""
+"""ONNX operators without attributes, as curves."""
 
 
+@lowers(*PLAIN)
 def plain(b: Builder, call: Call) -> Operand:
     """Lower a curve without attributes."""
-    curve: type[Op] = getattr(curves, call.proto.op_type)
-    return b.apply(curve(), call.variable())
+    return b.apply(PLAIN[call.proto.op_type], call.variable())
 
 
-lowers(*(name for name in sorted(PLAIN) if hasattr(curves, name)))(plain)
+@lowers("Elu", "Celu", "Selu")
+def elu(b: Builder, call: Call) -> Operand:
+    """Lower an exponential linear unit; a negative alpha is not supported."""
+    kind = call.proto.op_type
+    alpha = float(call.get("alpha", np.float32(1.67326319217681884765625) if kind == "Selu" else 1.0))
+    gain = float(call.get("gamma", np.float32(1.05070102214813232421875))) if kind == "Selu" else 1.0
+    if alpha <= 0 or gain <= 0:
+        raise call.unsupported(f"alpha = {alpha:g}, gamma = {gain:g}; positive ones are supported")
+    return b.apply(Elu(alpha, gain, alpha if kind == "Celu" else 1.0), call.variable())
+
+
+@lowers("Gelu")
+def gelu(b: Builder, call: Call) -> Operand:
+    """Lower Gelu, exact or by tanh."""
+    approximate = call.get("approximate", "none")
+    return b.apply(GeluTanh() if approximate in ("tanh", b"tanh") else Gelu(), call.variable())
+
+
+@lowers("ThresholdedRelu")
+def thresholded_relu(b: Builder, call: Call) -> Operand:
+    """Lower a rectifier with a threshold."""
+    return b.apply(ThresholdedRelu(float(call.get("alpha", 1.0))), call.variable())
+
+
+@lowers("Pow")
+def power(b: Builder, call: Call) -> Operand:
+    """Lower a constant power, the same for all elements."""
+    exponents = np.unique(double(call.constant(1)))
+    if len(exponents) != 1:
+        raise call.unsupported("several exponents; one for all elements is supported")
+    exponent = float(exponents[0])
+    if exponent == 1:
+        return call.variable()
+    return b.apply(Power(exponent), call.variable())
 
 
 @lowers("LeakyRelu")

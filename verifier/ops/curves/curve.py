@@ -27,6 +27,12 @@ class Curve(Op, register=False):
     """
 
     parameters: ClassVar[int]
+    roundings: ClassVar[int] = 0
+    """How many units of rounding, in ``absolute_terms``, an evaluation of f may be wrong by, besides the usual few."""
+
+    def outside(self, x: Box) -> Tensor:
+        """Tell where a box leaves the domain of f: there are no bounds; shape ``(B, *node)``."""
+        return torch.zeros_like(x.lower, dtype=torch.bool)
 
     @abstractmethod
     def start(self, x: Box) -> Tensor:

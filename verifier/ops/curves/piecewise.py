@@ -107,6 +107,37 @@ class Clip(Piecewise):
 
 
 @dataclass(frozen=True, eq=False)
+class ThresholdedRelu(Piecewise):
+    """y = x above a threshold, 0 up to it, where it jumps."""
+
+    threshold: float = 1.0
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return torch.where(x[0] > self.threshold, x[0], 0)
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (self.threshold,)
+
+    def limits(self, kink: float) -> tuple[float, float] | None:
+        """See ``Piecewise.limits``."""
+        return (0.0, kink)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``: twice the chord; steeper lines of the hull are not worth having."""
+        width = x.upper - x.lower
+        jumps = (x.lower <= self.threshold) & (x.upper >= self.threshold) & (width > 0)
+        return torch.where(jumps, 2 * (1 + abs(self.threshold) / torch.where(width > 0, width, 1)), 1)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield ThresholdedRelu(), [(1, 7)]
+        yield ThresholdedRelu(-0.5), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
 class Sign(Piecewise):
     """y = -1, 0 or 1; it jumps at 0, where the graph over a box holds the one-sided limits from inside the box too."""
 

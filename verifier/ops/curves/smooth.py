@@ -1,0 +1,180 @@
+"""Functions that are convex or concave on each of a few pieces: from that all bounds follow.
+
+On a piece where ``g(x) = f(x) - a x`` is concave, its tangent at any point p lies above it, so on the piece
+
+    max g <= g(p) + max(0, g'(p) (left - p), g'(p) (right - p)),
+
+whatever p is; at the maximiser the last term vanishes. So a place where ``f' = a`` need only be known roughly for the
+offset of a line of slope a to be right, and well for it to be tight. Below, the same holds upside down.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from verifier.ops.curves.curve import Curve
+from verifier.sets import Box, Diagonal, Enclosure
+
+NARROW = 1e-6
+"""Relative width of boxes below which splitting is no use."""
+
+STEPS = 40
+"""Halvings of the range of slopes in the search for the line of least area."""
+
+
+@dataclass(frozen=True, eq=False)
+class Smooth(Curve, register=False):
+    """A continuous function with a derivative on each of its pieces. Two parameters: the lower and the upper slope.
+
+    A subclass gives ``forward``, ``derivative`` and ``root``, and the pieces: ``bends`` are the places between them,
+    and ``curvature`` is +1 (convex), -1 (concave) or 0 (affine) for each.
+    """
+
+    parameters: ClassVar[int] = 2
+    roundings: ClassVar[int] = 8
+    domain: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """Where the function is defined; over a box that leaves it there are no bounds."""
+    bends: ClassVar[tuple[float, ...]] = ()
+    curvature: ClassVar[tuple[int, ...]]
+
+    @abstractmethod
+    def derivative(self, x: Tensor, piece: int) -> Tensor:
+        """Return f' at points of a piece; at its ends, the limit from within."""
+
+    @abstractmethod
+    def root(self, slope: Tensor, piece: int, within: Box) -> Tensor:
+        """Return about where f' takes a value on a piece; any number where it does not.
+
+        ``within`` is a box that the place is wanted in, if it is there, for those who have to search.
+        """
+
+    def kinks(self) -> tuple[float, ...]:
+        """Return the places between pieces."""
+        return self.bends
+
+    def ends(self, piece: int) -> tuple[float, float]:
+        """Return where a piece begins and ends."""
+        places = (-math.inf, *self.bends, math.inf)
+        return places[piece], places[piece + 1]
+
+    def knots(self, x: Box) -> list[Tensor]:
+        """Return points of each box among which are the ends of all its pieces."""
+        return [x.lower, x.upper, *(torch.clamp(torch.full_like(x.lower, b), x.lower, x.upper) for b in self.bends)]
+
+    def crests(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yield, for each piece on which ``sign * (f(x) - slope * x)`` is concave, about where it is greatest there.
+
+        Returns:
+            The place, the ends of the piece, all clamped to the boxes, and f' at the place.
+        """
+        for piece, curvature in enumerate(self.curvature):
+            if curvature == -sign:
+                low, high = self.ends(piece)
+                left, right = (torch.clamp(end.clamp(low, high), x.lower, x.upper) for end in (x.lower, x.upper))
+                with torch.no_grad():
+                    place = self.root(slope, piece, Box(left, right))
+                    place = torch.where(place.isnan(), left, place)
+                place = torch.minimum(torch.maximum(place, left), right)
+                yield place, left, right, self.derivative(place, piece)
+
+    def extreme(self, x: Box, slope: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+        """Return the greatest (``sign`` = 1) or least (-1) ``f(x) - slope * x``, and where; in the broadcast shape."""
+        best = place = None
+        for point, value in self._candidates(x, slope, sign):
+            if best is None or place is None:
+                best, place = torch.broadcast_tensors(value, point)
+            else:
+                better = value.detach() > best.detach()
+                best, place = torch.where(better, value, best), torch.where(better, point, place)
+        assert best is not None and place is not None
+        return sign * best, place
+
+    def _candidates(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield points, and upper bounds of ``sign * (f - slope * x)`` around them that cover the boxes together."""
+        for knot in self.knots(x):
+            yield knot, sign * (self.forward(knot) - slope * knot)
+        for place, left, right, steepness in self.crests(x, slope, sign):
+            value = sign * (self.forward(place) - slope * place)
+            with torch.no_grad():
+                rise = sign * (steepness - slope)
+                excess = torch.maximum(rise * (left - place), rise * (right - place)).clamp(min=0)
+            yield place, value + excess
+
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``: the offsets of flat lines."""
+        (box,) = x
+        flat, outside = torch.zeros_like(box.lower), self.outside(box)
+        low, high = self.extreme(box, flat, -1)[0], self.extreme(box, flat, 1)[0]
+        return Box(low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf))
+
+    def outside(self, x: Box) -> Tensor:
+        """Tell where a box leaves the domain: there are no bounds."""
+        low, high = self.domain
+        return ~((x.lower >= low) & (x.upper <= high))
+
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """Return the range of f' over boxes, ``(B, *node)`` each: f' is monotone on every piece."""
+        least, most = torch.full_like(x.lower, math.inf), torch.full_like(x.lower, -math.inf)
+        for piece in range(len(self.curvature)):
+            low, high = self.ends(piece)
+            met = (x.upper >= low) & (x.lower <= high)
+            for end in (x.lower, x.upper):
+                slope = self.derivative(torch.clamp(end, low, high), piece)
+                least = torch.where(met, torch.fmin(least, slope), least)
+                most = torch.where(met, torch.fmax(most, slope), most)
+        return least, most
+
+    def project(self, alpha: Tensor, x: Box) -> Tensor:
+        """See ``Curve.project``."""
+        least, most = self.slopes(x)
+        return torch.minimum(torch.maximum(alpha, least.unsqueeze(1)), most.unsqueeze(1))
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        least, most = self.slopes(x)
+        return torch.maximum(least.abs(), most.abs())
+
+    @torch.no_grad()
+    def start(self, x: Box) -> Tensor:
+        """See ``Curve.start``: the lines that touch the hull of the graph at the middle of the box.
+
+        A line's area against f depends on its height there alone: above f, a line that touches left of the middle gets
+        lower there by a smaller slope, and one that touches right of it by a larger one.
+        """
+        middle, found = x.centre, []
+        for sign in (-1, 1):
+            low, high = self.slopes(x)
+            for _ in range(STEPS):
+                slope = low + (high - low) / 2
+                _, place = self.extreme(x, slope, sign)
+                smaller = (place < middle) if sign > 0 else (place > middle)
+                low, high = torch.where(smaller, low, slope), torch.where(smaller, slope, high)
+            found.append(low + (high - low) / 2)
+        return torch.stack(found).unsqueeze(2)
+
+    def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
+        """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
+        (box,) = x
+        lower, upper = self.start(box) if alpha is None else self.project(alpha, box)
+        wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
+        outside = self.outside(wide)
+        low, high = self.extreme(wide, lower, -1)[0], self.extreme(wide, upper, 1)[0]
+        return Diagonal(lower, low.masked_fill(outside, -math.inf), upper, high.masked_fill(outside, math.inf))
+
+    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Curve.parallel``: the slope of the chord."""
+        width = x.upper - x.lower
+        slope = (self.forward(x.upper) - self.forward(x.lower)) / torch.where(width > 0, width, 1)
+        return slope, self.extreme(x, slope, -1)[0], self.extreme(x, slope, 1)[0]
+
+    def branch_point(self, x: Box) -> Tensor:
+        """See ``Curve.branch_point``: the middle, while the box is not too narrow to matter."""
+        middle = x.centre
+        return torch.where((x.upper - x.lower) > NARROW * (1 + middle.abs()), middle, torch.nan)

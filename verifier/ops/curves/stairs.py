@@ -1,0 +1,128 @@
+"""Rounding to whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from verifier.ops.curves.curve import Curve
+from verifier.ops.op import Op, Shape
+from verifier.sets import Box, Diagonal, Enclosure
+
+
+@dataclass(frozen=True, eq=False)
+class Stairs(Curve, register=False):
+    """An increasing function of steps: ``k + level`` between ``k + first`` and ``k + first + 1``, for whole k.
+
+    Two parameters: the lower and the upper slope, in [0, 1]. At a step, the limits from both sides count as values.
+    """
+
+    parameters: ClassVar[int] = 2
+    first: ClassVar[float] = 0.0
+    level: ClassVar[float] = 0.0
+
+    def kinks(self) -> tuple[float, ...]:
+        """Return the places of a few steps."""
+        return tuple(k + self.first for k in (-1.0, 0.0, 1.0))
+
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``; monotone."""
+        return Box(self.forward(x[0].lower), self.forward(x[0].upper))
+
+    def offsets(self, x: Box, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and greatest ``f(x) - slope * x``, in the shape that slope and box broadcast to.
+
+        At the ends of whole steps that is linear in their number, so that the outer two on either side are enough.
+        """
+        low, high = self.forward(x.lower) - self.level, self.forward(x.upper) - self.level
+        gaps = []
+        for step in (low, low + 1, high - 1, high):
+            step = torch.minimum(torch.maximum(step, low), high)
+            for end in (step + self.first, step + self.first + 1):
+                point = torch.minimum(torch.maximum(end, x.lower), x.upper)
+                gaps.append(step + self.level - slope * point)
+        stacked = torch.stack(torch.broadcast_tensors(*gaps))
+        return stacked.amin(0), stacked.amax(0)
+
+    def start(self, x: Box) -> Tensor:
+        """See ``Curve.start``: flat, or as steep as the stairs, whichever is nearer in the middle of the box."""
+        middle = x.centre
+        flat, steep = torch.zeros_like(middle), torch.ones_like(middle)
+        (low, high), (low_steep, high_steep) = self.offsets(x, flat), self.offsets(x, steep)
+        return torch.stack([(low_steep + middle > low).to(low), (high_steep + middle < high).to(high)]).unsqueeze(2)
+
+    def project(self, alpha: Tensor, x: Box) -> Tensor:
+        """See ``Curve.project``."""
+        del x
+        return alpha.clamp(0, 1)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.ones_like(x.lower)
+
+    def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
+        """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
+        (box,) = x
+        lower, upper = self.start(box) if alpha is None else self.project(alpha, box)
+        wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
+        return Diagonal(lower, self.offsets(wide, lower)[0], upper, self.offsets(wide, upper)[1])
+
+    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Curve.parallel``: as steep as the stairs where there are several steps, else flat."""
+        slope = (self.forward(x.upper) - self.forward(x.lower) > 1).to(x.lower)
+        return slope, *self.offsets(x, slope)
+
+    def branch_point(self, x: Box) -> Tensor:
+        """See ``Curve.branch_point``: the step nearest to the middle, if it lies inside."""
+        point = (x.centre - self.first).round() + self.first
+        return torch.where((x.lower < point) & (point < x.upper), point, torch.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Floor(Stairs):
+    """The largest whole number that is not larger."""
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].floor()
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Floor(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Ceil(Stairs):
+    """The least whole number that is not smaller."""
+
+    level = 1.0
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].ceil()
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Ceil(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Round(Stairs):
+    """The nearest whole number; of two, the even one."""
+
+    first = -0.5
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].round()
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Round(), [(1, 7)]
