@@ -16,6 +16,7 @@ from verifier.search.by_input import InputSplitting
 from verifier.search.by_neuron import NeuronSplitting
 from verifier.search.leaves import Leaves
 from verifier.search.neuron_batch import NeuronDomains
+from verifier.search.refine import refine
 from verifier.search.root import Root, Roots
 
 FIRST_TURN = 1.0
@@ -24,6 +25,18 @@ FIRST_TURN = 1.0
 ROOT_ITERATIONS = 100
 ROOT_SHARE = 0.2
 """Steps, and part of the time left, that optimising the bounds of one input box may take before its search."""
+
+FIRST_SEARCH = 0.05
+REFINE_SHARE = 0.25
+REFINE_ROUNDS = 4
+"""Parts of the time left: for a search before its root is refined, and for refining it. The rounds of the first
+refinement; each later one has twice as many."""
+
+WORTHWHILE = 0.9
+"""A refinement is kept, and may be followed by another, if it leaves at most this part of the relaxations' gaps."""
+
+FOREVER = 300.0
+"""Seconds that count as left where there is no deadline."""
 
 
 class Arm(Protocol):
@@ -108,6 +121,7 @@ class NeuronArm:
         self.leaves = Leaves()
         self.waiting, self.stuck = case, case[:0]
         self.search: Search[NeuronDomains] | None = None
+        self.rounds, self.patience = REFINE_ROUNDS, math.inf
         self.counterexample: Counterexample | None = None
 
     def run(self, until: float, rounds: int | None) -> None:
@@ -117,21 +131,50 @@ class NeuronArm:
                 if not len(self.waiting):
                     return
                 self.search = self._open()
+                self.rounds = REFINE_ROUNDS
+                self.patience = self._share(FIRST_SEARCH)
             if self.counterexample is None:
-                self.search.run(until, rounds)
+                begun = time.monotonic()
+                self.search.run(min(until, begun + self.patience), rounds)
+                self.patience -= time.monotonic() - begun
                 self.counterexample = self.search.counterexample
             if rounds is not None and self.search.rounds >= rounds:
                 return
+            if self.patience <= 0 and self.counterexample is None and len(self.search.frontier):
+                self.search = self._refine(self.search)
+
+    def _share(self, part: float) -> float:
+        """Return a part of the time left, in seconds."""
+        return part * min(FOREVER, self.roots.deadline - time.monotonic())
+
+    def _refine(self, search: Search[NeuronDomains]) -> Search[NeuronDomains]:
+        """Refine the root of a search that takes long, and start anew from it; go on with the search if that fails."""
+        strategy, case = search.strategy, search.frontier.cases()
+        assert isinstance(strategy, NeuronSplitting)
+        self.patience = math.inf
+        if strategy.folded is None:
+            return search
+        which = int(self.roots.cases.set_of[case[0]])
+        before = strategy.root.slack()
+        root = refine(strategy.root, self.rounds, time.monotonic() + self._share(REFINE_SHARE), self.roots.deadline)
+        if root.slack() > WORTHWHILE * before:
+            return search
+        self.roots.replace(which, root)
+        self.rounds, self.patience = 2 * self.rounds, self._share(FIRST_SEARCH)
+        return self._start(which, case)
 
     def _open(self) -> Search[NeuronDomains]:
-        """Bound the next input box, close what that closes, and start a search of the rest."""
-        cases, deadline = self.roots.cases, self.roots.deadline
-        which = cases.set_of[self.waiting[0]]
-        here = cases.set_of[self.waiting] == which
+        """Take the next input box."""
+        which = self.roots.cases.set_of[self.waiting[0]]
+        here = self.roots.cases.set_of[self.waiting] == which
         case, self.waiting = self.waiting[here], self.waiting[~here]
-        left = deadline - time.monotonic()
-        share = ROOT_SHARE * left if math.isfinite(left) else 60.0
-        root = self.roots.improve(int(which), case, ROOT_ITERATIONS, time.monotonic() + share)
+        return self._start(int(which), case)
+
+    def _start(self, which: int, case: Tensor) -> Search[NeuronDomains]:
+        """Bound cases of an input box, close what that closes, and start a search of the rest."""
+        cases, deadline = self.roots.cases, self.roots.deadline
+        until = time.monotonic() + self._share(ROOT_SHARE)
+        root = self.roots.improve(which, case, ROOT_ITERATIONS, until)
         least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
         search = Search(strategy, self.witness, self.progress, self.leaves)
