@@ -28,12 +28,13 @@ ROOT_SHARE = 0.2
 
 FIRST_SEARCH = 0.05
 REFINE_SHARE = 0.25
-REFINE_ROUNDS = 4
-"""Parts of the time left: for a search before its root is refined, and for refining it. The rounds of the first
-refinement; each later one has twice as many."""
+"""Parts of the time left: for a search before its root is refined, and for refining it."""
 
-WORTHWHILE = 0.9
-"""A refinement is kept, and may be followed by another, if it leaves at most this part of the relaxations' gaps."""
+REFINE_ROUNDS = (4, 8)
+"""Rounds of the refinements of a root, one after the other, each with a search behind it."""
+
+WORTHWHILE = 0.95
+"""A refinement that leaves more than this part of the gaps of the relaxations is dropped, and is the last."""
 
 FOREVER = 300.0
 """Seconds that count as left where there is no deadline."""
@@ -121,7 +122,8 @@ class NeuronArm:
         self.leaves = Leaves()
         self.waiting, self.stuck = case, case[:0]
         self.search: Search[NeuronDomains] | None = None
-        self.rounds, self.patience = REFINE_ROUNDS, math.inf
+        self.refinements: tuple[int, ...] = ()
+        self.patience, self.unvisited = math.inf, 0
         self.counterexample: Counterexample | None = None
 
     def run(self, until: float, rounds: int | None) -> None:
@@ -131,52 +133,56 @@ class NeuronArm:
                 if not len(self.waiting):
                     return
                 self.search = self._open()
-                self.rounds = REFINE_ROUNDS
-                self.patience = self._share(FIRST_SEARCH)
             if self.counterexample is None:
-                begun = time.monotonic()
+                begun, visited = time.monotonic(), self.progress.visited
                 self.search.run(min(until, begun + self.patience), rounds)
                 self.patience -= time.monotonic() - begun
+                self.unvisited -= self.progress.visited - visited
                 self.counterexample = self.search.counterexample
             if rounds is not None and self.search.rounds >= rounds:
                 return
             if self.patience <= 0 and self.counterexample is None and len(self.search.frontier):
-                self.search = self._refine(self.search)
+                self.patience = self._share(FIRST_SEARCH)
+                if self.unvisited <= 0:
+                    self.search = self._refine(self.search)
 
     def _share(self, part: float) -> float:
         """Return a part of the time left, in seconds."""
         return part * min(FOREVER, self.roots.deadline - time.monotonic())
 
     def _refine(self, search: Search[NeuronDomains]) -> Search[NeuronDomains]:
-        """Refine the root of a search that takes long, and start anew from it; go on with the search if that fails."""
+        """Refine the root of a search, and start anew from it; go on with the search if that gains too little."""
         strategy, case = search.strategy, search.frontier.cases()
         assert isinstance(strategy, NeuronSplitting)
+        if self.refinements and strategy.folded is not None:
+            until = time.monotonic() + self._share(REFINE_SHARE)
+            root = refine(strategy.root, self.refinements[0], until, self.roots.deadline)
+            if root.slack() <= WORTHWHILE * strategy.root.slack():
+                which = int(self.roots.cases.set_of[case[0]])
+                self.roots.replace(which, root)
+                return self._start(which, case, self.refinements[1:])
         self.patience = math.inf
-        if strategy.folded is None:
-            return search
-        which = int(self.roots.cases.set_of[case[0]])
-        before = strategy.root.slack()
-        root = refine(strategy.root, self.rounds, time.monotonic() + self._share(REFINE_SHARE), self.roots.deadline)
-        if root.slack() > WORTHWHILE * before:
-            return search
-        self.roots.replace(which, root)
-        self.rounds, self.patience = 2 * self.rounds, self._share(FIRST_SEARCH)
-        return self._start(which, case)
+        return search
 
     def _open(self) -> Search[NeuronDomains]:
         """Take the next input box."""
         which = self.roots.cases.set_of[self.waiting[0]]
         here = self.roots.cases.set_of[self.waiting] == which
         case, self.waiting = self.waiting[here], self.waiting[~here]
-        return self._start(int(which), case)
+        return self._start(int(which), case, REFINE_ROUNDS)
 
-    def _start(self, which: int, case: Tensor) -> Search[NeuronDomains]:
-        """Bound cases of an input box, close what that closes, and start a search of the rest."""
+    def _start(self, which: int, case: Tensor, refinements: tuple[int, ...]) -> Search[NeuronDomains]:
+        """Bound cases of an input box, close what that closes, and start a search of the rest.
+
+        A search is refined once it has cost more than bounding each end of each undecided neuron will.
+        """
         cases, deadline = self.roots.cases, self.roots.deadline
         until = time.monotonic() + self._share(ROOT_SHARE)
         root = self.roots.improve(which, case, ROOT_ITERATIONS, until)
         least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
+        self.refinements, self.patience = refinements, self._share(FIRST_SEARCH)
+        self.unvisited = 2 * sum(len(elements) for elements in strategy.unstable.values())
         search = Search(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
         if len(still) and not strategy.unstable:
