@@ -12,10 +12,14 @@ from tests.bounds.nets import boxes, dense, drawn, residual
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.curves import Clip, LeakyRelu
 from verifier.ops.op import Op
+from verifier.problem import Cases
+from verifier.result import Progress
+from verifier.search import portfolio
 from verifier.search.by_neuron import NeuronSplitting
 from verifier.search.folded import Folded
+from verifier.search.portfolio import NeuronArm
 from verifier.search.refine import grow, reading, refine
-from verifier.search.root import Root
+from verifier.search.root import Root, Roots
 from verifier.sets import Box
 
 CURVES: dict[str, Op | None] = {"relu": None, "leaky": LeakyRelu(-0.3), "clip": Clip(-1.0, 0.5)}
@@ -91,3 +95,30 @@ def test_without_time_nothing_is_lost() -> None:
     root, _ = sampled("relu", 2)
     refined = refine(root, 4, time.monotonic() - 1)
     assert refined.slack() <= root.slack()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_on_refined_roots_is_sound(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cases that hold by a margin are closed, those that a sample violates stay open, and roots are refined."""
+    monkeypatch.setattr(portfolio, "FIRST_SEARCH", 0.001)
+    calls, plain = [], portfolio.refine
+
+    def counted(root: Root, rounds: int, until: float, deadline: float) -> Root:
+        calls.append(rounds)
+        return plain(root, rounds, until, deadline)
+
+    monkeypatch.setattr(portfolio, "refine", counted)
+    graph = network("relu", seed)
+    box = boxes(3, (1.0,), seed)
+    outputs = graph(box.sample(20000, drawn(seed)).flatten(0, 1))
+    rows = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    values = outputs @ rows.T
+    least, spread = values.amin(0), values.amax(0) - values.amin(0)
+    bound = torch.cat([least - 0.1 * spread, least + 0.01 * spread]).unsqueeze(1)
+    which = torch.zeros(6, dtype=torch.long)
+    cases = Cases(box.lower, box.upper, which, torch.cat([rows, rows]).unsqueeze(1), None, bound)
+    roots, until = Roots(graph, cases, time.monotonic() + 60), time.monotonic() + 4
+    arm = NeuronArm(roots, torch.arange(6), lambda case, x: None, Progress(), lambda root, case: None)
+    arm.run(until, None)
+    assert arm.cases().tolist() == [3, 4, 5]
+    assert calls
