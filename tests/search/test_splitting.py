@@ -175,7 +175,7 @@ def test_random_splits_are_sound(seed: int) -> None:
     domains, _ = strategy.bound(domains)
     for step in range(4):
         count = sum(len(index) for index in root.unstable().values())
-        domains = strategy._halve(domains, torch.randint(count, (len(domains),), generator=generator))
+        domains = strategy.halve(domains, torch.randint(count, (len(domains),), generator=generator))
         if step % 2:
             for part in (domains.beta, domains.alpha):
                 for value in part.values():

@@ -113,14 +113,14 @@ class NeuronSplitting:
         """Split each domain at the candidate whose parts, after a few steps of ascent, miss the least in sum."""
         count, width = domains.candidates.shape
         owner = torch.arange(count).repeat_interleave(width)
-        trial = self._halve(domains.take(owner), domains.candidates.flatten())
+        trial = self.halve(domains.take(owner), domains.candidates.flatten())
         done = [self.ascent.run(part, self.trial) for part in self._parts(trial)]
         trial, value = NeuronDomains.cat([part[0] for part in done]), torch.cat([part[1] for part in done])
         missed = value.nan_to_num(nan=-torch.inf).clamp(max=0).view(2, count, width).sum(0)
         choice = torch.arange(count) * width + missed.argmax(1)
         return trial.take(torch.cat([choice, choice + count * width]))
 
-    def _halve(self, domains: NeuronDomains, position: Tensor) -> NeuronDomains:
+    def halve(self, domains: NeuronDomains, position: Tensor) -> NeuronDomains:
         """Cut domain b at neuron ``position[b]``; the parts below come first, then those above."""
         domains = replace(domains, weight=domains.weight / 2)
         below, above, first = dict(domains.upper), dict(domains.lower), 0
@@ -153,11 +153,29 @@ class NeuronSplitting:
         least = value.clamp(max=0)  # what is not certified does not close
         if near.any():
             least[near] = self._certify(best.take(near))
+        candidates, points = self._look(best)
+        return replace(best, bound=torch.fmax(domains.bound, least), candidates=candidates), points.double()
+
+    def measure(self, domains: NeuronDomains) -> NeuronDomains:
+        """Optimise in float32 as ``bound`` does, and certify all values, for cases of one row.
+
+        Property: ``bound`` is below the excess itself all over each domain, rounding included, and not only in sign.
+        """
+        done = [self._measure(part) for part in self._parts(domains)]
+        return NeuronDomains.cat(done)
+
+    def _measure(self, domains: NeuronDomains) -> NeuronDomains:
+        best = self.ascent.run(domains, self.iterations)[0]
+        best = replace(best, weights=torch.ones_like(best.weights))  # another weight would scale the excess
+        bound = torch.fmax(domains.bound, self._certify_exactly(best))
+        return replace(best, bound=bound, candidates=self._look(best)[0])
+
+    def _look(self, domains: NeuronDomains) -> tuple[Tensor, Tensor]:
+        """Choose candidates for the next split, ``(B, C)``, and points where the bounds are attained, ``(B, n)``."""
         record: dict[str, Tensor] = {}
-        variables = Variables.of(best, torch.float32, self._priced(best))
-        points = self._bounder(best).evaluate(variables, record).points
-        bound = torch.fmax(domains.bound, least)
-        return replace(best, bound=bound, candidates=self._candidates(best, record)), points.double()
+        variables = Variables.of(domains, torch.float32, self._priced(domains))
+        points = self._bounder(domains).evaluate(variables, record).points
+        return self._candidates(domains, record), points
 
     def _certify(self, domains: NeuronDomains) -> Tensor:
         """Bound with rounding margins, ``(B,)``: in float32, and in float64 where that may make the difference."""
@@ -168,11 +186,13 @@ class NeuronSplitting:
         least = found.least.double()
         unsure = ~(found.least > 0) & (found.least + found.error > 0)
         if unsure.any():
-            some = domains.take(unsure)
-            exact = self._batch(self.exact, some)
-            again = exact.evaluate(Variables.of(some, torch.float64, self._priced(some)), certify=True)
-            least[unsure] = torch.fmax(least[unsure], again.least)
+            least[unsure] = torch.fmax(least[unsure], self._certify_exactly(domains.take(unsure)))
         return least
+
+    def _certify_exactly(self, domains: NeuronDomains) -> Tensor:
+        """Bound in float64 with rounding margins, ``(B,)``."""
+        variables = Variables.of(domains, torch.float64, self._priced(domains))
+        return self._batch(self.exact, domains).evaluate(variables, certify=True).least
 
     def _batch(self, side: tuple[Bounds, Cases], domains: NeuronDomains) -> Batch:
         return Batch(*side, self.unstable, self.curves, domains)

@@ -16,6 +16,7 @@ from verifier.search.by_input import InputSplitting
 from verifier.search.by_neuron import NeuronSplitting
 from verifier.search.leaves import Leaves
 from verifier.search.neuron_batch import NeuronDomains
+from verifier.search.refine import refine
 from verifier.search.root import Root, Roots
 
 FIRST_TURN = 1.0
@@ -24,6 +25,19 @@ FIRST_TURN = 1.0
 ROOT_ITERATIONS = 100
 ROOT_SHARE = 0.2
 """Steps, and part of the time left, that optimising the bounds of one input box may take before its search."""
+
+FIRST_SEARCH = 0.05
+REFINE_SHARE = 0.25
+"""Parts of the time left: for a search before its root is refined, and for refining it."""
+
+REFINE_ROUNDS = (4, 8)
+"""Rounds of the refinements of a root, one after the other, each with a search behind it."""
+
+WORTHWHILE = 0.95
+"""A refinement that leaves more than this part of the gaps of the relaxations is dropped, and is the last."""
+
+FOREVER = 300.0
+"""Seconds that count as left where there is no deadline."""
 
 
 class Arm(Protocol):
@@ -108,6 +122,8 @@ class NeuronArm:
         self.leaves = Leaves()
         self.waiting, self.stuck = case, case[:0]
         self.search: Search[NeuronDomains] | None = None
+        self.refinements: tuple[int, ...] = ()
+        self.patience, self.unvisited = math.inf, 0
         self.counterexample: Counterexample | None = None
 
     def run(self, until: float, rounds: int | None) -> None:
@@ -118,22 +134,55 @@ class NeuronArm:
                     return
                 self.search = self._open()
             if self.counterexample is None:
-                self.search.run(until, rounds)
+                begun, visited = time.monotonic(), self.progress.visited
+                self.search.run(min(until, begun + self.patience), rounds)
+                self.patience -= time.monotonic() - begun
+                self.unvisited -= self.progress.visited - visited
                 self.counterexample = self.search.counterexample
             if rounds is not None and self.search.rounds >= rounds:
                 return
+            if self.patience <= 0 and self.counterexample is None and len(self.search.frontier):
+                self.patience = self._share(FIRST_SEARCH)
+                if self.unvisited <= 0:
+                    self.search = self._refine(self.search)
+
+    def _share(self, part: float) -> float:
+        """Return a part of the time left, in seconds."""
+        return part * min(FOREVER, self.roots.deadline - time.monotonic())
+
+    def _refine(self, search: Search[NeuronDomains]) -> Search[NeuronDomains]:
+        """Refine the root of a search, and start anew from it; go on with the search if that gains too little."""
+        strategy, case = search.strategy, search.frontier.cases()
+        assert isinstance(strategy, NeuronSplitting)
+        if self.refinements and strategy.folded is not None:
+            until = time.monotonic() + self._share(REFINE_SHARE)
+            root = refine(strategy.root, self.refinements[0], until, self.roots.deadline)
+            if root.slack() <= WORTHWHILE * strategy.root.slack():
+                which = int(self.roots.cases.set_of[case[0]])
+                self.roots.replace(which, root)
+                return self._start(which, case, self.refinements[1:])
+        self.patience = math.inf
+        return search
 
     def _open(self) -> Search[NeuronDomains]:
-        """Bound the next input box, close what that closes, and start a search of the rest."""
-        cases, deadline = self.roots.cases, self.roots.deadline
-        which = cases.set_of[self.waiting[0]]
-        here = cases.set_of[self.waiting] == which
+        """Take the next input box."""
+        which = self.roots.cases.set_of[self.waiting[0]]
+        here = self.roots.cases.set_of[self.waiting] == which
         case, self.waiting = self.waiting[here], self.waiting[~here]
-        left = deadline - time.monotonic()
-        share = ROOT_SHARE * left if math.isfinite(left) else 60.0
-        root = self.roots.improve(int(which), case, ROOT_ITERATIONS, time.monotonic() + share)
+        return self._start(int(which), case, REFINE_ROUNDS)
+
+    def _start(self, which: int, case: Tensor, refinements: tuple[int, ...]) -> Search[NeuronDomains]:
+        """Bound cases of an input box, close what that closes, and start a search of the rest.
+
+        A search is refined once it has cost more than bounding each end of each undecided neuron will.
+        """
+        cases, deadline = self.roots.cases, self.roots.deadline
+        until = time.monotonic() + self._share(ROOT_SHARE)
+        root = self.roots.improve(which, case, ROOT_ITERATIONS, until)
         least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
+        self.refinements, self.patience = refinements, self._share(FIRST_SEARCH)
+        self.unvisited = 2 * sum(len(elements) for elements in strategy.unstable.values())
         search = Search(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
         if len(still) and not strategy.unstable:

@@ -12,6 +12,7 @@ from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.optimise import JointAscent
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Bounds, bound_nodes, relax_all, undecided
 from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.sets import Box
 
@@ -67,6 +68,12 @@ class Root:
         better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
         return Root(better, rounded(better), ascent.best_alpha)
 
+    def narrow(self, name: str, box: Box) -> Root:
+        """Take over a better box ``(1, *node)`` that holds at a node, with what follows from it by intervals."""
+        known = {**_known(self.exact.boxes), name: box}
+        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=known)
+        return Root(exact, rounded(exact), {})
+
     def rows(self, rows: Tensor) -> LinearBound:
         """Bound output rows ``(1, S, m)`` from below with the optimised slopes, if they are for as many rows."""
         alpha = {
@@ -79,6 +86,15 @@ class Root:
     def box(self) -> Box:
         """The input box, ``(1, n)``."""
         return self.exact.boxes[INPUT]
+
+    def slack(self) -> float:
+        """Sum the heights between the two lines of all relaxations: what a search has to overcome."""
+        total = 0.0
+        for node in self.fast.graph.nodes.values():
+            if isinstance(node.op, Curve):
+                _, low, high = node.op.parallel(self.fast.boxes[node.parents[0]])
+                total += float((high - low).sum())
+        return total
 
     def unstable(self) -> dict[str, Tensor]:
         """Return the flat indices of the elements that feed a nonlinearity undecided on the boxes, by node."""
@@ -137,6 +153,10 @@ class Roots:
         rows = cases.y_rows[case].flatten(0, 1).unsqueeze(0)
         self._roots[which] = root.improve(rows, threshold, iterations, until, self.deadline)
         return self._roots[which]
+
+    def replace(self, which: int, root: Root) -> None:
+        """Take over a better root of an input box."""
+        self._roots[which] = root
 
     @staticmethod
     def least(cases: Cases, root: Root, case: Tensor) -> Tensor:
