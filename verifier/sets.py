@@ -103,6 +103,12 @@ class Box:
         return torch.lerp(self.lower.expand(shape), self.upper.expand(shape), weight).clamp(self.lower, self.upper)
 
 
+def widened(lower: Tensor, upper: Tensor) -> Box:
+    """Make a box of ends that were each rounded once, wide enough for the exact ends."""
+    infinity = torch.tensor(math.inf, dtype=lower.dtype, device=lower.device)
+    return Box(torch.nextafter(lower, -infinity), torch.nextafter(upper, infinity))
+
+
 class Enclosure(Protocol):
     """An operator enclosed between two affine functions of its operands, on given boxes."""
 
