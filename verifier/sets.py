@@ -104,9 +104,12 @@ class Box:
 
 
 def widened(lower: Tensor, upper: Tensor) -> Box:
-    """Make a box of ends that were each rounded once, wide enough for the exact ends."""
+    """Make a box of sums or differences that were each rounded once, wide enough for the exact ends; a zero is exact."""
     infinity = torch.tensor(math.inf, dtype=lower.dtype, device=lower.device)
-    return Box(torch.nextafter(lower, -infinity), torch.nextafter(upper, infinity))
+    return Box(
+        torch.where(lower == 0, lower, torch.nextafter(lower, -infinity)),
+        torch.where(upper == 0, upper, torch.nextafter(upper, infinity)),
+    )
 
 
 class Enclosure(Protocol):

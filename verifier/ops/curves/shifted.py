@@ -94,16 +94,19 @@ class Shifted(Curve, register=False):
         """See ``Curve.steepest``."""
         return self.curve.steepest(self.actual(x)).to(x.lower.dtype)
 
-    def offset_terms(self, x: Box) -> Tensor:
-        """See ``Curve.offset_terms``: next to nothing where the curve is affine, for its line passes through zero.
+    def absolute_terms(self, x: Box) -> Tensor:
+        """See ``Curve.absolute_terms``."""
+        return super().absolute_terms(x) + self._slack(x)
 
-        There the lines' offsets are those that ``v`` and rounding leave open.
-        """
+    def offset_terms(self, x: Box) -> Tensor:
+        """See ``Curve.offset_terms``: next to nothing where the curve is affine, for its line passes near zero."""
+        return torch.where(self.undecided(x), self.absolute_terms(x), self._slack(x))
+
+    def _slack(self, x: Box) -> Tensor:
+        """Bound what rounding and v leave open in any offset."""
         box = self.actual(x)
-        slack = 4 * (1 + self.curve.steepest(box)) * (self.upper - self.lower)
-        slack = slack + 4 * SLACK * (self.curve.absolute_terms(box) + self.value.abs())
-        terms = torch.where(self.curve.undecided(box), self.absolute_terms(x).double(), slack)
-        return (2 * terms).to(x.lower.dtype)
+        spread = (1 + self.curve.steepest(box)) * (self.upper - self.lower)
+        return (8 * (spread + SLACK * (self.curve.absolute_terms(box) + self.value.abs()))).to(x.lower.dtype)
 
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``."""
