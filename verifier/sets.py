@@ -104,7 +104,7 @@ class Box:
 
 
 def widened(lower: Tensor, upper: Tensor) -> Box:
-    """Make a box of sums or differences that were each rounded once, wide enough for the exact ends; a zero is exact."""
+    """Make a box of sums or differences, each rounded once, wide enough for the exact ends; zeros are exact."""
     infinity = torch.tensor(math.inf, dtype=lower.dtype, device=lower.device)
     return Box(
         torch.where(lower == 0, lower, torch.nextafter(lower, -infinity)),

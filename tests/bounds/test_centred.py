@@ -33,7 +33,7 @@ def test_what_does_not_vary_stays_a_point() -> None:
     graph, box = residual(0), boxes(32, (0.1,), 0)
     box = Box(box.lower, torch.where(torch.arange(32) < 4, box.upper, box.lower))
     start = bound_nodes(graph, box, INTERVAL).boxes
-    shifted = Centred.about(graph, box.centre)._shift(INPUT, start[INPUT])  # noqa: SLF001
+    shifted = Centred.about(graph, box.centre)._shift(INPUT, start[INPUT])
     assert int((shifted.lower < shifted.upper).sum()) == 4
 
 
