@@ -103,6 +103,15 @@ class Box:
         return torch.lerp(self.lower.expand(shape), self.upper.expand(shape), weight).clamp(self.lower, self.upper)
 
 
+def widened(lower: Tensor, upper: Tensor) -> Box:
+    """Make a box of sums or differences, each rounded once, wide enough for the exact ends; zeros are exact."""
+    infinity = torch.tensor(math.inf, dtype=lower.dtype, device=lower.device)
+    return Box(
+        torch.where(lower == 0, lower, torch.nextafter(lower, -infinity)),
+        torch.where(upper == 0, upper, torch.nextafter(upper, infinity)),
+    )
+
+
 class Enclosure(Protocol):
     """An operator enclosed between two affine functions of its operands, on given boxes."""
 

@@ -146,11 +146,12 @@ def test_any_slopes_are_certified_soundly(seed: int) -> None:
     rows = normal(generator, 1, 4, 2)
     bounds = bound_nodes(graph.to(torch.float32), box.to(torch.float32), CROWN)
     ascent = JointAscent(bounds, rows.float())
-    for values in ascent.alpha.values():
+    parts = [part for inner in ascent.best_inner.values() for part in inner]
+    for values in [ascent.alpha, *parts]:
         for value in values.values():
             value.data = 3 * torch.randn(value.shape, generator=generator)
     exact = bound_nodes(graph, box, CROWN, slopes=ascent.slopes())
-    alpha = {name: value.detach().double() for name, value in ascent.alpha[OUTPUT].items()}
+    alpha = {name: value.detach().double() for name, value in ascent.alpha.items()}
     enclosures = relax_all(graph, exact.boxes, alpha, exact.enclosures)
     least = backward(graph, OUTPUT, rows, enclosures, scales=exact.scales).minimum(exact.boxes[INPUT])
     values = graph.values(box.sample(1000, generator).flatten(0, 1))

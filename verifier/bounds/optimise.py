@@ -12,19 +12,19 @@ from torch import Tensor
 
 from verifier.bounds.backward import backward
 from verifier.bounds.schedule import Bounds, Slopes, relax_all, undecided
-from verifier.bounds.windows import Piece, pieces, sizes
+from verifier.bounds.windows import Piece, Windows, pieces, sizes, volume
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Curve
-from verifier.sets import Box, flat
+from verifier.sets import Box, cut, flat
 
-PARAMETERS = 1 << 23
-"""Slopes kept at most, over all rows; beyond it the rows of a node share theirs."""
+PARAMETERS = 1 << 25
+"""Slopes of intermediate rows kept one by one; beyond it the rows of a piece share theirs."""
 
 FEW_STEPS, FAST_RATE, RATE = 30, 0.3, 0.1
 """An ascent that has time for few steps takes long ones: the first of this length, for slopes in [0, 1]."""
 
-ACTIVATIONS = 1 << 28
-"""Elements that one iteration may keep for its gradient: 1 GiB in float32."""
+ACTIVATIONS = 1 << 29
+"""Elements that one iteration may keep for its gradient: 2 GiB in float32."""
 
 
 @dataclass(slots=True)
@@ -71,13 +71,15 @@ def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str
     return names
 
 
-def start_slopes(graph: Graph, names: list[str], boxes: Mapping[str, Box], rows: int) -> dict[str, Tensor]:
-    """Return the slopes of least area for each of a number of rows, as leaves for optimisation."""
+def start_slopes(
+    graph: Graph, names: list[str], boxes: Mapping[str, Box], rows: int, windows: Windows
+) -> dict[str, Tensor]:
+    """Return the slopes of least area inside windows for each of a number of rows, as leaves for optimisation."""
     alpha = {}
     for name in names:
         node = graph.nodes[name]
         assert isinstance(node.op, Curve)
-        start = node.op.start(boxes[node.parents[0]])
+        start = cut(node.op.start(boxes[node.parents[0]]), windows.get(name, ()))
         alpha[name] = start.expand(-1, -1, rows, *([-1] * (start.dim() - 3))).clone().requires_grad_()
     return alpha
 
@@ -95,23 +97,32 @@ class JointAscent:
         self.graph, self.bounds, self.rows = graph, bounds, rows
         self.boxes = dict(bounds.boxes)
         self.elements = self._starts()
-        self.shared: set[str] = set()
-        self.alpha: dict[str, dict[str, Tensor]] = {}
-        total = 0
-        for start in [*self.elements, OUTPUT]:
+        names = curves_above(graph, OUTPUT, bounds.boxes)
+        self.alpha = start_slopes(graph, names, bounds.boxes, rows.shape[1], {})
+        self.inner: dict[str, list[dict[str, Tensor]]] = {}
+        room = PARAMETERS
+        for start in self.elements:
             names = curves_above(graph, start, bounds.boxes)
-            count = rows.shape[1] if start == OUTPUT else 2 * len(self.elements[start])
-            size = count * sum(math.prod(graph.nodes[name].shape) for name in names)
-            if start != OUTPUT and total + size > PARAMETERS:
-                self.shared.add(start)
-                count = 1
-            else:
-                total += size
-            self.alpha[start] = start_slopes(graph, names, bounds.boxes, count)
-        parameters = [value for values in self.alpha.values() for value in values.values()]
+            counts = [2 * len(piece.index) for piece in self.pieces[start]]
+            size = sum(
+                count * self._size(names, piece) for count, piece in zip(counts, self.pieces[start], strict=True)
+            )
+            shared = size > room
+            room -= 0 if shared else size
+            self.inner[start] = [
+                start_slopes(graph, names, bounds.boxes, 1 if shared else count, piece.windows)
+                for count, piece in zip(counts, self.pieces[start], strict=True)
+            ]
+        parts = [self.alpha, *(part for inner in self.inner.values() for part in inner)]
+        parameters = [value for part in parts for value in part.values()]
         self.adam = Adam(parameters, [RATE] * len(parameters))
         self.best = rows.new_full(rows.shape[1:2], -torch.inf)
-        self.best_alpha = {name: value.detach().clone() for name, value in self.alpha[OUTPUT].items()}
+        self.best_alpha = copied(self.alpha)
+        self.reached = {
+            start: [rows.new_full((1, 2, len(piece.index)), -torch.inf) for piece in cut]
+            for start, cut in self.pieces.items()
+        }
+        self.best_inner = {start: [copied(part) for part in inner] for start, inner in self.inner.items()}
 
     def _starts(self) -> dict[str, Tensor]:
         """Choose the intermediate nodes to optimise, all that fit into memory, cheapest first; cut them up."""
@@ -136,7 +147,9 @@ class JointAscent:
         """Bound everything with the present slopes; return the output rows' bounds ``(S,)``, differentiable."""
         boxes = dict(self.boxes)
         for start, elements in self.elements.items():
-            parts = [self._bound(boxes, start, piece) for piece in self.pieces[start]]
+            sides = zip(self.pieces[start], self.inner[start], strict=True)
+            parts = [self._bound(boxes, start, piece, alpha) for piece, alpha in sides]
+            self._keep(start, parts)
             least, negated = torch.cat(parts, dim=2).unbind(1)
             elements = elements[torch.cat([piece.index for piece in self.pieces[start]])]
             lower, upper = flat(self.boxes[start].lower), flat(self.boxes[start].upper)
@@ -145,18 +158,28 @@ class JointAscent:
             shape = self.boxes[start].lower.shape
             boxes[start] = Box(lower.view(shape), upper.view(shape))
             self.boxes[start] = Box(boxes[start].lower.detach(), boxes[start].upper.detach())
-        enclosures = relax_all(self.graph, boxes, self.alpha[OUTPUT], self.bounds.enclosures)
+        enclosures = relax_all(self.graph, boxes, self.alpha, self.bounds.enclosures)
         return backward(self.graph, OUTPUT, self.rows, enclosures).minimum(boxes[INPUT])[0]
 
-    def _bound(self, boxes: dict[str, Box], start: str, piece: Piece) -> Tensor:
+    def _bound(self, boxes: dict[str, Box], start: str, piece: Piece, alpha: dict[str, Tensor]) -> Tensor:
         """Bound some elements of a node, and their negatives, from below, ``(1, 2, K)``."""
         elements = self.elements[start]
-        pick = torch.cat([piece.index, len(elements) + piece.index])
-        alpha = {name: value if value.shape[2] == 1 else value[:, :, pick] for name, value in self.alpha[start].items()}
         enclosures = relax_all(self.graph, boxes, alpha, self.bounds.enclosures, start, piece.windows)
         rows = piece.unit_rows(elements[piece.index], self.rows).unsqueeze(0)
         found = backward(self.graph, start, rows, enclosures).minimum(boxes[INPUT])
         return found.reshape(1, 2, -1)
+
+    @torch.no_grad()
+    def _keep(self, start: str, parts: list[Tensor]) -> None:
+        """Remember the slopes of the rows of a node that have not been bounded ``(1, 2, K)`` as well before."""
+        for k, found in enumerate(parts):
+            better = (found > self.reached[start][k]).flatten()
+            self.reached[start][k] = torch.fmax(self.reached[start][k], found)
+            for name, kept in self.best_inner[start][k].items():
+                value = self.inner[start][k][name]
+                kept.copy_(
+                    torch.where(better.view(-1, *[1] * (value.dim() - 3)), value, kept) if kept.shape[2] > 1 else value
+                )
 
     def run(self, threshold: Tensor, iterations: int, until: float) -> None:
         """Ascend until every row exceeds its threshold ``(S,)``, or nothing improves any more.
@@ -172,7 +195,7 @@ class JointAscent:
             better = value > self.best
             self.best = torch.where(better, value, self.best)
             for name, kept in self.best_alpha.items():
-                kept[:, :, better] = self.alpha[OUTPUT][name].detach()[:, :, better]
+                kept[:, :, better] = self.alpha[name].detach()[:, :, better]
             stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(0, 1e30).sum()) else 0
             missing = ~(self.best > threshold)
             if not self.adam.parameters or not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
@@ -184,17 +207,32 @@ class JointAscent:
             self._project()
             seconds = time.monotonic() - begun
 
+    def _size(self, names: list[str], piece: Piece) -> int:
+        """Count the elements of some nodes inside a piece's windows."""
+        shapes = ((self.graph.nodes[name].shape, piece.windows.get(name, ())) for name in names)
+        return sum(volume(shape, window) for shape, window in shapes)
+
     @torch.no_grad()
     def _project(self) -> None:
-        for values in self.alpha.values():
+        """Return the slopes to where they are useful after a step."""
+        parts: list[tuple[dict[str, Tensor], Windows]] = [(self.alpha, {})]
+        for start, inner in self.inner.items():
+            parts += zip(inner, (piece.windows for piece in self.pieces[start]), strict=True)
+        for values, windows in parts:
             for name, value in values.items():
-                node = self.graph.nodes[name]
+                node, window = self.graph.nodes[name], windows.get(name, ())
                 assert isinstance(node.op, Curve)
-                value.copy_(node.op.project(value, self.boxes[node.parents[0]]))
+                box = self.boxes[node.parents[0]].within(window)
+                value.copy_(node.op.within(window, node.shape).project(value, box))
 
     def slopes(self) -> dict[str, Slopes]:
-        """Return the slopes of the intermediate rows, for a certified pass."""
+        """Return the best slopes met of the intermediate rows, for a certified pass."""
         return {
-            start: Slopes(elements, {name: value.detach() for name, value in self.alpha[start].items()})
+            start: Slopes(elements, self.pieces[start], self.best_inner[start])
             for start, elements in self.elements.items()
         }
+
+
+def copied(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors without their gradients."""
+    return {name: value.detach().clone() for name, value in values.items()}

@@ -18,7 +18,7 @@ from verifier.bounds.windows import Piece, pieces, placed, within
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.op import Affine, Exact
-from verifier.sets import Box, Enclosure, Window, cut
+from verifier.sets import Box, Enclosure, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,14 @@ class Bounds:
 class Slopes:
     """Slopes found by optimisation, for the rows of one node.
 
-    ``elements`` (K,) are the node's elements that they bound, lower ends first and upper ends after them; ``alpha`` has
-    by nonlinear node parameters ``(P, 1, 2 K, *node)``, or ``(P, 1, 1, *node)`` where all rows share them.
+    ``elements`` (K,) are the node's elements that they bound, cut up into ``pieces``. ``alpha`` has for each piece of k
+    elements, by nonlinear node, parameters ``(P, 1, 2 k, *window)``, lower ends first and upper ends after them, or
+    ``(P, 1, 1, *window)`` where the piece's rows share them.
     """
 
     elements: Tensor
-    alpha: dict[str, Tensor]
+    pieces: list[Piece]
+    alpha: list[dict[str, Tensor]]
 
 
 def bound_nodes(
@@ -197,14 +199,10 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
 
 def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
     """Tighten the elements of a node (B = 1) that slopes were optimised for."""
-    graph, count = bounds.graph, len(slopes.elements)
+    graph = bounds.graph
     lower, upper = box.lower.reshape(1, -1).clone(), box.upper.reshape(1, -1).clone()
-    for piece in pieces(graph, node, slopes.elements, 1):
-        pick = torch.cat([piece.index, count + piece.index])
-        alpha = {
-            name: (value if value.shape[2] == 1 else value[:, :, pick]).to(graph.dtype)
-            for name, value in slopes.alpha.items()
-        }
+    for piece, values in zip(slopes.pieces, slopes.alpha, strict=True):
+        alpha = {name: value.to(graph.dtype) for name, value in values.items()}
         enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name, piece.windows)
         elements = slopes.elements[piece.index]
         rows = piece.unit_rows(elements, lower).unsqueeze(0)
@@ -226,7 +224,7 @@ def relax_all(
 ) -> dict[str, Enclosure]:
     """Enclose the nonlinear nodes above ``start`` anew on boxes, with slopes where given; affine ones are kept.
 
-    With ``windows``, the enclosures are those for rows that are zero outside of them.
+    With ``windows``, the enclosures are those for rows that are zero outside of them, and slopes are given inside.
     """
     fresh: dict[str, Enclosure] = {}
     windows = windows or {}
@@ -235,9 +233,8 @@ def relax_all(
         if isinstance(node.op, Affine):
             fresh[name] = within(graph, name, windows, enclosures[name])
         elif isinstance(node.op, Curve):
-            slopes = cut(alpha[name], window) if name in alpha else None
-            box = boxes[node.parents[0]].within(window)
-            fresh[name] = placed(graph, name, windows, node.op.within(window, node.shape).relax(box, alpha=slopes))
+            box, op = boxes[node.parents[0]].within(window), node.op.within(window, node.shape)
+            fresh[name] = placed(graph, name, windows, op.relax(box, alpha=alpha.get(name)))
         elif node.op is not None:
             fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents))
     return fresh

@@ -159,9 +159,10 @@ def cost(graph: Graph, node: Node, windows: Windows, parts: int, rows: int) -> i
 
 def sizes(graph: Graph, node: Node, windows: Windows) -> list[int]:
     """Count the elements inside the windows, for each ancestor."""
-    found = []
-    for name in graph.ancestors(node.name):
-        shape, window = graph.nodes[name].shape, windows.get(name, ())
-        inner = [part.stop - part.start for part in window]
-        found.append(math.prod(shape[: len(shape) - len(inner)]) * math.prod(inner))
-    return found
+    return [volume(graph.nodes[name].shape, windows.get(name, ())) for name in graph.ancestors(node.name)]
+
+
+def volume(shape: tuple[int, ...], window: Window) -> int:
+    """Count the elements of a node of the given shape inside a window."""
+    inner: list[int] = [part.stop - part.start for part in window]
+    return math.prod(shape[: len(shape) - len(inner)]) * math.prod(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class Translate(Affine):
     def linear(self, *x: Tensor) -> Tensor:
         """Return the operand."""
         return x[0]
+
+    def homogeneous(self) -> Translate:
+        """See ``Affine.homogeneous``."""
+        return replace(self, constant=torch.zeros_like(self.constant))
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the constant."""

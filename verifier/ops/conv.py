@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ class Convolution(Affine, register=False):
         """Evaluate with the node's leading axis and the domains in one."""
         y = self.apply(x.flatten(0, 1), weight, bias)
         return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    def homogeneous(self) -> Convolution:
+        """See ``Affine.homogeneous``."""
+        return dataclasses.replace(self, bias=None)
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the bias at every place."""

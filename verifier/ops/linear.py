@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -41,6 +41,10 @@ class Linear(Affine):
         """Evaluate; ``(B, ..., k)`` gives ``(B, ..., n)``."""
         y = x[0] @ self.matrix
         return y if self.bias is None else y + self.bias
+
+    def homogeneous(self) -> Linear:
+        """See ``Affine.homogeneous``."""
+        return replace(self, bias=None)
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the bias for every row."""

@@ -91,6 +91,14 @@ class Affine(Op, register=False):
         constant = self.offset([tuple(value.shape[1:]) for value in x], x[0])
         return self.forward(*x) if constant is None else self.forward(*x) - constant
 
+    def homogeneous(self) -> Affine:
+        """Return an operator that does what ``linear`` does.
+
+        Raises:
+            NotImplementedError: the operator does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its linear part is")
+
     def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
         """Pull coefficients ``(N, *out)`` back through the linear part to every operand, ``(N, *operand)``."""
         # torch.func.vjp would do, but its first call imports a compiler, which takes most of a second.
@@ -133,6 +141,10 @@ class Homogeneous(Affine, register=False):
     def offset(self, shapes: list[Shape], like: Tensor) -> None:
         """Return None: the value at zero is zero."""
         del shapes, like
+
+    def homogeneous(self) -> Affine:
+        """Return the operator itself."""
+        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,7 @@ FIRST_TURN = 1.0
 """Seconds of the first turn; each later turn is longer by half."""
 
 ROOT_ITERATIONS = 100
-ROOT_SHARE = 0.2
+ROOT_SHARE = 0.3
 """Steps, and part of the time left, that optimising the bounds of one input box may take before its search."""
 
 FIRST_SEARCH = 0.05

@@ -9,8 +9,18 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
+from verifier.bounds.centred import Centred
 from verifier.bounds.optimise import JointAscent
-from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Bounds, bound_nodes, relax_all, undecided
+from verifier.bounds.schedule import (
+    BOTH,
+    CROWN,
+    FORWARD,
+    INTERVAL,
+    Bounds,
+    bound_nodes,
+    relax_all,
+    undecided,
+)
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
@@ -41,17 +51,27 @@ class Root:
     def crown(self, until: float = math.inf) -> Root:
         """Add plain backward bounds: in float32, but in float64 where few inputs vary.
 
-        Few inputs move the values little; rounding, which knows only their size, is then not small beside that.
+        Few inputs move the values little; rounding, which knows only their size, is then not small beside that. A pass
+        in float32 about the middle decides most neurons there, and leaves the others alone to float64.
 
         Raises:
             TimeoutError: time ran out.
         """
         if _few(self.box):
-            exact = bound_nodes(self.exact.graph, self.box, BOTH, known=_known(self.exact.boxes), until=until)
+            known = _known(self._about_middle(until))
+            exact = bound_nodes(self.exact.graph, self.box, CROWN, known=known, until=until)
             return Root(exact, rounded(exact), {})
         fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], CROWN, known=self.fast.boxes, until=until)
         exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=_known(fast.boxes))
         return Root(exact, rounded(exact), {})
+
+    def _about_middle(self, until: float) -> dict[str, Box]:
+        """Return boxes by backward bounds in float32 about the middle; those at hand where that is not possible."""
+        try:
+            centred = Centred.about(self.exact.graph, self.box.centre)
+        except NotImplementedError:
+            return self.exact.boxes
+        return centred.bound(self.exact.boxes, BOTH, until)
 
     def improve(
         self, rows: Tensor, threshold: Tensor, iterations: int, until: float, deadline: float = math.inf
