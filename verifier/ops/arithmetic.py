@@ -42,7 +42,7 @@ class Translate(Affine):
 
     def homogeneous(self) -> Translate:
         """See ``Affine.homogeneous``."""
-        return replace(self, constant=torch.zeros_like(self.constant))
+        return replace(self, constant=torch.zeros_like(self.constant), constant_terms=None)
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the constant."""

@@ -65,7 +65,7 @@ class Convolution(Affine, register=False):
 
     def homogeneous(self) -> Convolution:
         """See ``Affine.homogeneous``."""
-        return dataclasses.replace(self, bias=None)
+        return dataclasses.replace(self, bias=None, bias_terms=None)
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the bias at every place."""

@@ -44,7 +44,7 @@ class Linear(Affine):
 
     def homogeneous(self) -> Linear:
         """See ``Affine.homogeneous``."""
-        return replace(self, bias=None)
+        return replace(self, bias=None, bias_terms=None)
 
     def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
         """Return the bias for every row."""
