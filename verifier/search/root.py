@@ -58,12 +58,16 @@ class Root:
             TimeoutError: time ran out.
         """
         if _few(self.box):
-            known = _known(self._about_middle(until))
+            known = self._narrowed(self._about_middle(until))
             exact = bound_nodes(self.exact.graph, self.box, CROWN, known=known, until=until)
             return Root(exact, rounded(exact), {})
         fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], CROWN, known=self.fast.boxes, until=until)
-        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=_known(fast.boxes))
+        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=self._narrowed(fast.boxes))
         return Root(exact, rounded(exact), {})
+
+    def _narrowed(self, boxes: dict[str, Box]) -> dict[str, Box]:
+        """Intersect other boxes that hold with those at hand, whose last digits they may have lost."""
+        return {name: box.intersect(self.exact.boxes[name]) for name, box in _known(boxes).items()}
 
     def _about_middle(self, until: float) -> dict[str, Box]:
         """Return boxes by backward bounds in float32 about the middle; those at hand where that is not possible."""
