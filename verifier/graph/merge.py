@@ -12,13 +12,17 @@ from torch import Tensor
 
 from verifier.ops.arithmetic import Neg, Scale, Translate
 from verifier.ops.conv import Conv, Convolution, ConvTranspose
+from verifier.ops.double_double import UNIT, DoubleDouble, ExactAffine
 from verifier.ops.linear import Linear
 from verifier.ops.op import Op, Shape
 from verifier.ops.select import Pad
 from verifier.ops.shape import Reshape, Transpose, View
 
-MOST_PRODUCTS = 2**32
-"""Largest number of products that merging two matrices may cost (about a second)."""
+MOST_PRODUCTS = 2**28
+"""Largest number of products that merging two matrices may cost, each a dozen times (about a second)."""
+
+NOTHING = 1e-280
+"""What an entry may be wrong by besides."""
 
 
 def merge(first: Op, second: Op, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
@@ -112,7 +116,9 @@ def linear_translate(first: Linear, second: Translate, before: Shape, behind: Sh
     return (
         None
         if row is None or terms is None
-        else (with_bias(first, first.weight, added(first, row, terms), rounded(first, second)),)
+        else (
+            with_bias(first, first.weight, added(first, row, terms), rounded(first, second, exact=first.bias is None)),
+        )
     )
 
 
@@ -153,21 +159,24 @@ def scale_linear(first: Scale, second: Linear, before: Shape, behind: Shape) -> 
 
 
 def linear_linear(first: Linear, second: Linear, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
-    """Multiply the matrices, where the product is no larger than the two, and no entry of it is a sum.
+    """Multiply the matrices, where the product is no larger than the two, and every entry comes out well.
 
-    A sum could cancel, and its rounding error would then not be small beside the entry.
+    An entry is a sum, which may cancel: it has to be known to one rounding of its own size, from exact factors.
     """
     del before, behind
     (k, middle), n = first.weight.shape, second.weight.shape[1]
-    if k * n > middle * (k + n) or k * middle * n > MOST_PRODUCTS:
+    if k * n > middle * (k + n) or k * middle * n > MOST_PRODUCTS or first.roundings or second.roundings:
         return None
-    if ((first.weight != 0).float() @ (second.weight != 0).float() > 1).any():
+    rows = first.weight.double() if first.bias is None else torch.cat([first.weight, first.bias[None]]).double()
+    other = second.weight.double()
+    product, lost = ExactAffine(Linear(other), [(middle,)], (n,))([DoubleDouble.of(rows)])
+    if (product.low.abs() + lost > UNIT * product.high.abs() + NOTHING)[:k].any():
         return None
-    one, other = first.weight.double(), second.weight.double()
     bias: Bias = (second.bias, second.bias_terms)
     if first.bias is not None:
-        bias = added(second, first.bias.double() @ other, bias_terms(first, first.bias) @ other.abs())
-    return (with_bias(second, one @ other, bias, rounded(first, second)),)
+        bias = added(second, product.high[k], bias_terms(first, first.bias) @ other.abs())
+    exact = not product.low.any() and bool((lost <= NOTHING).all()) and None in (first.bias, second.bias)
+    return (with_bias(second, product.high[:k], bias, rounded(first, second, exact=exact)),)
 
 
 def convolution_translate(first: Convolution, second: Translate, before: Shape, behind: Shape) -> tuple[Op, ...] | None:
@@ -177,7 +186,11 @@ def convolution_translate(first: Convolution, second: Translate, before: Shape, 
     return (
         None
         if shift is None or terms is None
-        else (with_bias(first, first.weight, added(first, shift, terms), rounded(first, second)),)
+        else (
+            with_bias(
+                first, first.weight, added(first, shift, terms), rounded(first, second, exact=first.bias is None)
+            ),
+        )
     )
 
 
@@ -262,10 +275,10 @@ def times(op: Linear | Convolution, factor: Tensor) -> Bias:
     return (None, None) if op.bias is None else (op.bias.double() * factor, bias_terms(op, op.bias) * factor.abs())
 
 
-def rounded(*ops: Any) -> int:
-    """Count the roundings of merged constants: those of both, one more, and one for scaling a bias before a sum."""
-    count: int = sum(op.roundings for op in ops) + 2
-    return count
+def rounded(first: Any, second: Any, *, exact: bool = False) -> int:
+    """Count the roundings of merged constants: those of both, and one or two more unless this merge is exact."""
+    count: int = first.roundings + second.roundings
+    return count if exact else count + 2
 
 
 def with_bias(op: Linear | Convolution, weight: Tensor, bias: Bias, roundings: int) -> Op:
