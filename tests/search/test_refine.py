@@ -101,6 +101,7 @@ def test_without_time_nothing_is_lost() -> None:
 def test_a_search_on_refined_roots_is_sound(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cases that hold by a margin are closed, those that a sample violates stay open, and roots are refined."""
     monkeypatch.setattr(portfolio, "FIRST_SEARCH", 0.001)
+    monkeypatch.setattr(portfolio, "LEAST_SEARCH", 0.0)
     calls, plain = [], portfolio.refine
 
     def counted(root: Root, rounds: int, until: float, deadline: float) -> Root:

@@ -33,6 +33,9 @@ REFINE_SHARE = 0.25
 REFINE_ROUNDS = (4, 8)
 """Rounds of the refinements of a root, one after the other, each with a search behind it."""
 
+LEAST_SEARCH = 5.0
+"""Seconds that a search gets at least before its root is refined."""
+
 WORTHWHILE = 0.95
 """A refinement that leaves more than this part of the gaps of the relaxations is dropped, and is the last."""
 
@@ -142,7 +145,7 @@ class NeuronArm:
             if rounds is not None and self.search.rounds >= rounds:
                 return
             if self.patience <= 0 and self.counterexample is None and len(self.search.frontier):
-                self.patience = self._share(FIRST_SEARCH)
+                self.patience = max(LEAST_SEARCH, self._share(FIRST_SEARCH))
                 if self.unvisited <= 0:
                     self.search = self._refine(self.search)
 
@@ -181,7 +184,7 @@ class NeuronArm:
         root = self.roots.improve(which, case, ROOT_ITERATIONS, until)
         least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
-        self.refinements, self.patience = refinements, self._share(FIRST_SEARCH)
+        self.refinements, self.patience = refinements, max(LEAST_SEARCH, self._share(FIRST_SEARCH))
         self.unvisited = 2 * sum(len(elements) for elements in strategy.unstable.values())
         search = Search(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
