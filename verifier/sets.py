@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +41,10 @@ def place(values: Tensor, window: Window, larger: Window, shape: tuple[int, ...]
     return functional.pad(values, pads) if any(pads) else values
 
 
+NARROW = 1e-6
+"""Relative width below which splitting a box is no use."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Box:
     """An axis-aligned box for each domain: ``lower <= value <= upper``, both of shape ``(B, *node)``."""
@@ -61,6 +66,11 @@ class Box:
     def magnitude(self) -> Tensor:
         """Largest absolute value in the box, elementwise, shape ``(B, *node)``."""
         return torch.maximum(self.lower.abs(), self.upper.abs())
+
+    @property
+    def wide(self) -> Tensor:
+        """Where the box is not too narrow for a split to matter, ``(B, *node)``."""
+        return (self.upper - self.lower) > NARROW * (1 + self.centre.abs())
 
     def intersect(self, other: Box) -> Box:
         """Elementwise intersection; an end that is NaN in one box is taken from the other.
@@ -170,6 +180,41 @@ class Diagonal:
         """Keep the elements of a window alone."""
         lines = (self.lower_slope, self.lower_offset, self.upper_slope, self.upper_offset)
         return Diagonal(*(None if line is None else cut(line, window) for line in lines))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planes:
+    """Enclosure of an elementwise operator of several operands: two planes for each element.
+
+    All have shape ``(B, S, *node)`` or ``(B, 1, *node)``, the slopes one for each operand:
+    ``sum_k lower_slopes[k] * x_k + lower_offset <= f(x) <= sum_k upper_slopes[k] * x_k + upper_offset``.
+    """
+
+    lower_slopes: tuple[Tensor, ...]
+    lower_offset: Tensor
+    upper_slopes: tuple[Tensor, ...]
+    upper_offset: Tensor
+
+    def pullback(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """See ``Enclosure.pullback``: positive coefficients take the lower plane, negative ones the upper plane."""
+        positive, negative = rows.clamp(min=0), rows.clamp(max=0)
+        pulled = tuple(
+            torch.addcmul(positive * lower, negative, upper)
+            for lower, upper in zip(self.lower_slopes, self.upper_slopes, strict=True)
+        )
+        return pulled, dot(positive, self.lower_offset) + dot(negative, self.upper_offset)
+
+    def take(self, index: Tensor) -> Planes:
+        """See ``Enclosure.take``."""
+        return self._each(lambda part: part[index])
+
+    def within(self, window: Window) -> Planes:
+        """Keep the elements of a window alone."""
+        return self._each(lambda part: cut(part, window))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Planes:
+        lower, upper = (tuple(change(part) for part in slopes) for slopes in (self.lower_slopes, self.upper_slopes))
+        return Planes(lower, change(self.lower_offset), upper, change(self.upper_offset))
 
 
 class _Wedge(torch.autograd.Function):

@@ -156,13 +156,48 @@ def test_pullback_is_a_lower_bound_for_any_alpha(op: Op, shapes: list[Shape], se
         assert_pulls_back_soundly(op.relax(*boxes, alpha=alpha), points, y, rows)
 
 
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("op", "shapes"), TUNABLE)
-def test_parallel_lines_enclose(op: Op, shapes: list[Shape]) -> None:
-    boxes, (point,), y = sampled(op, shapes, 0)
-    slope, low, high = op.parallel(boxes[0])
-    slack = TOLERANCE * (1 + y.abs() + (slope * point).abs())
-    assert (y - slope * point >= low - slack).all()
-    assert (y - slope * point <= high + slack).all()
+def test_parallel_planes_enclose(op: Op, shapes: list[Shape], seed: int) -> None:
+    boxes, points, y = sampled(op, shapes, seed)
+    *slopes, low, high = op.parallel(*boxes)
+    terms = [slope * point for slope, point in zip(slopes, points, strict=True)]
+    rest = y - sum(terms)
+    slack = TOLERANCE * (1 + y.abs() + sum(term.abs() for term in terms))
+    assert (rest >= low - slack).all()
+    assert (rest <= high + slack).all()
+    assert (op.gap(*boxes) >= -2 * slack).all()
+
+
+def part_of(box: Box, places: list[float], generator: torch.Generator) -> Box:
+    """Part of a box, which often begins or ends at one of some places inside it."""
+    ends = []
+    for _ in range(2):
+        draw = torch.rand(box.lower.shape, dtype=torch.float64, generator=generator)
+        point = torch.lerp(box.lower, box.upper, draw)
+        place = torch.tensor(places, dtype=torch.float64)[torch.randint(len(places), draw.shape, generator=generator)]
+        exact = torch.rand(draw.shape, generator=generator) < 0.5
+        ends.append(torch.where(exact, place, point).clamp(box.lower, box.upper))
+    return Box(torch.minimum(*ends), torch.maximum(*ends))
+
+
+@pytest.mark.parametrize(("op", "shapes"), TUNABLE)
+def test_absolute_terms_cover_every_plane(op: Op, shapes: list[Shape]) -> None:
+    boxes, _, _ = sampled(op, shapes, 0)
+    generator = torch.Generator().manual_seed(0)
+    limit, offsets = op.absolute_terms(*boxes), op.offset_terms(*boxes)
+    for _ in range(20):
+        parts = [part_of(box, kinks(op), generator) for box in boxes]
+        alpha = torch.randn(op.parameters, len(limit), 1, *limit.shape[1:], generator=generator).double()
+        for sign in (1.0, -1.0):
+            rows = torch.eye(limit[0].numel()).double().mul(sign).reshape(1, -1, *limit.shape[1:])
+            pulled, offset = op.relax(*parts, alpha=alpha).pullback(rows.expand(len(limit), *rows.shape[1:]))
+            terms = offset.abs() + sum(
+                (part.abs() * box.magnitude.unsqueeze(1)).flatten(2).sum(2)
+                for part, box in zip(pulled, parts, strict=True)
+            )
+            assert (terms <= limit.flatten(1) * (1 + 1e-9) + 1e-12).all()
+            assert (offset.abs() <= offsets.flatten(1) * (1 + 1e-9) + 1e-12).all()
 
 
 @pytest.mark.parametrize(("op", "shapes"), AFFINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from verifier.bounds.rounding import gamma
 from verifier.graph.graph import Graph, Node
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import Affine
 from verifier.sets import Box, flat
 
@@ -42,22 +43,28 @@ def input_form(box: Box, coordinates: Tensor) -> Form:
     return Form(slopes, box.centre, error + slack)
 
 
-def forward_step(graph: Graph, node: Node, forms: list[Form], box: Box) -> Form:
-    """Carry forms over one node; ``box`` is the tightest known one of its (first) operand.
+def forward_step(graph: Graph, node: Node, forms: list[Form], operands: list[Box]) -> Form:
+    """Carry forms over one node, whose operands are known to lie in boxes.
 
     Property: sound in floating point; not complete. Source: the same-slope relaxation of Weng et al., ICML 2018
     (arXiv:1804.09699), with the input's coordinates as symbols and everything else in the error term.
     """
     op = node.op
-    if isinstance(op, Curve):
-        (form,) = forms
-        slope, low, high = op.parallel(box)
-        size = form.centre.abs() + form.error + form.slopes.abs().sum(1)  # the form may be wider than the box
-        count = 4 + form.slopes.shape[1]
-        slack = gamma(count, graph.dtype) * (op.absolute_terms(box) + slope.abs() * size)
-        slack = slack + underflow(1, [size], len(node.shape))
-        error = slope.abs() * form.error + (high - low) / 2 + slack
-        return Form(slope.unsqueeze(1) * form.slopes, slope * form.centre + (high + low) / 2, error)
+    if isinstance(op, Elementwise):
+        *steepness, low, high = op.parallel(*operands)
+        pairs = list(zip(steepness, forms, strict=True))
+        # A form may be wider than the box.
+        sizes = [form.centre.abs() + form.error + form.slopes.abs().sum(1) for form in forms]
+        terms = op.absolute_terms(*operands)
+        for slope, size in zip(steepness, sizes, strict=True):
+            terms = terms + slope.abs() * size
+        count = 3 + len(forms) + forms[0].slopes.shape[1]
+        slack = gamma(count, graph.dtype) * terms + underflow(len(forms), sizes, len(node.shape))
+        return Form(
+            functools.reduce(torch.add, (slope.unsqueeze(1) * form.slopes for slope, form in pairs)),
+            functools.reduce(torch.add, (slope * form.centre for slope, form in pairs), (high + low) / 2),
+            functools.reduce(torch.add, (slope.abs() * form.error for slope, form in pairs), (high - low) / 2 + slack),
+        )
     if isinstance(op, Affine):
         domains, columns = forms[0].slopes.shape[:2]
         moved = op.linear(*(form.slopes.flatten(0, 1) for form in forms))

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.backward import backward
-from verifier.bounds.schedule import Bounds, Slopes, relax_all, undecided
+from verifier.bounds.schedule import Bounds, Slopes, operands_of, relax_all, undecided
 from verifier.bounds.windows import Piece, Windows, pieces, sizes, volume
 from verifier.graph.graph import INPUT, OUTPUT, Graph
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.sets import Box, cut, flat
 
 PARAMETERS = 1 << 25
@@ -62,12 +62,14 @@ class Adam:
 
 
 def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str]:
-    """Names of the curves above a node that are not affine on their boxes."""
+    """Names of the nonlinear nodes above a node that are not affine on their boxes."""
     names = []
     for name in graph.ancestors(start):
         node = graph.nodes[name]
-        if isinstance(node.op, Curve) and node.op.undecided(boxes[node.parents[0]]).any():
-            names.append(name)
+        if isinstance(node.op, Elementwise):
+            op = node.op
+            if any(op.undecided(box).any() for box in operands_of(graph, node, boxes)):
+                names.append(name)
     return names
 
 
@@ -78,8 +80,8 @@ def start_slopes(
     alpha = {}
     for name in names:
         node = graph.nodes[name]
-        assert isinstance(node.op, Curve)
-        start = cut(node.op.start(boxes[node.parents[0]]), windows.get(name, ()))
+        assert isinstance(node.op, Elementwise)
+        start = cut(node.op.start(*operands_of(graph, node, boxes)), windows.get(name, ()))
         alpha[name] = start.expand(-1, -1, rows, *([-1] * (start.dim() - 3))).clone().requires_grad_()
     return alpha
 
@@ -221,9 +223,9 @@ class JointAscent:
         for values, windows in parts:
             for name, value in values.items():
                 node, window = self.graph.nodes[name], windows.get(name, ())
-                assert isinstance(node.op, Curve)
-                box = self.boxes[node.parents[0]].within(window)
-                value.copy_(node.op.within(window, node.shape).project(value, box))
+                assert isinstance(node.op, Elementwise)
+                operands = (box.within(window) for box in operands_of(self.graph, node, self.boxes))
+                value.copy_(node.op.within(window, node.shape).project(value, *operands))
 
     def slopes(self) -> dict[str, Slopes]:
         """Return the best slopes met of the intermediate rows, for a certified pass."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from verifier.graph.graph import OUTPUT, Graph, Node
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import Affine
 from verifier.sets import Box, Window, cut, dot, flat, summands
 
@@ -69,10 +69,10 @@ def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
     sums = gamma(summands(size), dtype)
     readers = max(len(graph.consumers[parent]) for parent in node.parents)  # their coefficients are added up
     reach = 1 + torch.stack([flat(operand.magnitude).sum(1) for operand in operands]).sum(0)  # (B,)
-    if isinstance(op, Curve):
-        fan, terms = 1, op.absolute_terms(operands[0])
-        forward = gamma(3 + op.roundings + readers, dtype) * terms
-        backward = forward + sums * op.offset_terms(operands[0])
+    if isinstance(op, Elementwise):
+        fan, terms = len(operands), op.absolute_terms(*operands)
+        forward = gamma(2 + fan + op.roundings + readers, dtype) * terms
+        backward = forward + sums * op.offset_terms(*operands)
     else:
         assert isinstance(op, Affine)
         shapes = [graph.nodes[parent].shape for parent in node.parents]

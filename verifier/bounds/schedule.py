@@ -16,7 +16,7 @@ from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, input_rounding, rounding
 from verifier.bounds.windows import Piece, pieces, placed, within
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import Affine, Exact
 from verifier.sets import Box, Enclosure, Window
 
@@ -131,13 +131,13 @@ def bound_nodes(
         bounds.scales[node.name] = error
         box = interval_step(node, operands, error.forward)
         exact = len(node.parents) == 1 and node.parents[0] in independent
-        if exact and (isinstance(node.op, Curve) or (isinstance(node.op, Affine) and node.op.diagonal)):
+        if exact and (isinstance(node.op, Elementwise) or (isinstance(node.op, Affine) and node.op.diagonal)):
             independent.add(node.name)
         if isinstance(node.op, Affine) and affine.issuperset(node.parents):
             affine.add(node.name)
             exact = exact or method.forward
         if method.forward:
-            forms[node.name] = forward_step(graph, node, [forms[parent] for parent in node.parents], operands[0])
+            forms[node.name] = forward_step(graph, node, [forms[parent] for parent in node.parents], operands)
             box = box.intersect(forms[node.name].box())
         if known is not None and node.name in known:
             box = box.intersect(known[node.name])
@@ -159,13 +159,30 @@ def _enclose(graph: Graph, node: Node, operands: list[Box]) -> Enclosure:
 
 
 def undecided(graph: Graph, node: Node, box: Box) -> Tensor | None:
-    """Tell which elements feed a nonlinearity that is not affine on their box, ``(B, *node)``; None if none can."""
-    masks = [
-        op.undecided(box)
-        for consumer in graph.consumers[node.name]
-        if isinstance(op := graph.nodes[consumer].op, Curve)
-    ]
-    return torch.stack(masks).any(0) if masks else None
+    """Tell which elements feed a nonlinearity that is not affine on their box, ``(B, *node)``; None if none can.
+
+    Nonlinearities may read them through copies, which themselves have none.
+    """
+    found: Tensor | None = None
+    for reader in graph.readers[node.name]:
+        op = graph.nodes[reader].op
+        assert isinstance(op, Elementwise)
+        for parent in graph.nodes[reader].parents:
+            source = graph.sources[parent]
+            if source.name == node.name:
+                mask = op.undecided(source.pick(box, graph.nodes[parent].shape))
+                mask = source.spread(mask, node.shape)
+                found = mask if found is None else found | mask
+    return found
+
+
+def operands_of(graph: Graph, node: Node, boxes: Mapping[str, Box]) -> list[Box]:
+    """Return the boxes of a node's operands; where these are copies, the source's box counts."""
+    found = []
+    for parent in node.parents:
+        source = graph.sources[parent]
+        found.append(source.pick(boxes[source.name], graph.nodes[parent].shape))
+    return found
 
 
 def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
@@ -232,11 +249,10 @@ def relax_all(
         node, window = graph.nodes[name], windows.get(name, ())
         if isinstance(node.op, Affine):
             fresh[name] = within(graph, name, windows, enclosures[name])
-        elif isinstance(node.op, Curve):
-            box, op = boxes[node.parents[0]].within(window), node.op.within(window, node.shape)
-            fresh[name] = placed(graph, name, windows, op.relax(box, alpha=alpha.get(name)))
-        elif node.op is not None:
-            fresh[name] = node.op.relax(*(boxes[parent] for parent in node.parents))
+        elif isinstance(node.op, Elementwise):
+            operands = (box.within(window) for box in operands_of(graph, node, boxes))
+            relaxed = node.op.within(window, node.shape).relax(*operands, alpha=alpha.get(name))
+            fresh[name] = placed(graph, name, windows, relaxed)
     return fresh
 
 

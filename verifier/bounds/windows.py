@@ -11,7 +11,7 @@ from torch import Tensor
 
 from verifier.graph.graph import Graph, Node
 from verifier.ops.op import Affine, Exact, Windowed
-from verifier.sets import Diagonal, Enclosure, Window, cut, hull, place
+from verifier.sets import Diagonal, Enclosure, Planes, Window, cut, hull, place
 
 CHUNK = {"cpu": 1 << 19, "cuda": 1 << 22}
 """Elements of the largest coefficient tensor in one backward pass; on a CPU it should stay in the cache."""
@@ -93,7 +93,7 @@ def within(graph: Graph, name: str, windows: Windows, enclosure: Enclosure) -> E
         return enclosure
     if isinstance(enclosure, Exact):
         return placed(graph, name, windows, Windowed(enclosure.op, enclosure.shapes, node.shape, window))
-    assert isinstance(enclosure, Diagonal)
+    assert isinstance(enclosure, (Diagonal, Planes))
     return placed(graph, name, windows, enclosure.within(window))
 
 

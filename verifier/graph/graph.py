@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from verifier.ops.op import Affine, Op, Shape
+from verifier.ops.shape import Reshape
+from verifier.sets import Box, flat
 
 INPUT = "<input>"
 """Name of the node that holds the whole input as one flat vector; every named input is a view of it."""
@@ -29,6 +31,38 @@ class Node:
     op: Op | None
     parents: tuple[str, ...]
     shape: Shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Where the elements of a node come from: they are those of the node ``name``, in its flat order ``index`` (K,).
+
+    An index that is None stands for all of them in their order.
+    """
+
+    name: str
+    index: Tensor | None
+
+    def pick(self, box: Box, shape: Shape) -> Box:
+        """Return the node's box ``(B, *shape)`` from that of the source."""
+        lower, upper = (
+            (flat(end) if self.index is None else flat(end)[:, self.index]).reshape(len(end), *shape)
+            for end in (box.lower, box.upper)
+        )
+        return Box(lower, upper)
+
+    def spread(self, mask: Tensor, shape: Shape) -> Tensor:
+        """Mark the source's elements ``(B, *shape)`` that have a marked copy, ``(B, *node)``."""
+        if self.index is None:
+            return mask.reshape(len(mask), *shape)
+        found = mask.new_zeros(len(mask), math.prod(shape))
+        pairs = flat(mask).nonzero()
+        found[pairs[:, 0], self.index[pairs[:, 1]]] = True
+        return found.view(len(mask), *shape)
+
+    def positions(self, elements: Tensor) -> Tensor:
+        """Return the flat indices in the source of some of the node's elements."""
+        return elements if self.index is None else self.index[elements]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +130,32 @@ class Graph:
             above = nx.ancestors(self.digraph, name) | {name}
             self._ancestors[name] = [other for other in self.nodes if other in above]
         return self._ancestors[name]
+
+    @cached_property
+    def sources(self) -> Mapping[str, Source]:
+        """Where each node's elements are made, if it only copies those of another one: by what is not a copy."""
+        found: dict[str, Source] = {}
+        for name, node in self.nodes.items():
+            found[name] = Source(name, None)
+            if isinstance(node.op, Affine) and node.op.copies and node.parents[0] != INPUT:
+                (parent,) = node.parents
+                source, shape = found[parent], self.nodes[parent].shape
+                if not isinstance(node.op, Reshape):
+                    numbers = torch.arange(math.prod(shape), dtype=torch.float64, device=self.device)
+                    index = flat(node.op.forward(numbers.view(1, *shape)))[0].long()
+                    source = Source(source.name, source.positions(index))
+                found[name] = source
+        return MappingProxyType(found)
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the nonlinear nodes that read a node or copies of it."""
+        found: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for name, node in self.nodes.items():
+            if node.op is not None and not isinstance(node.op, Affine):
+                for source in {self.sources[parent].name for parent in node.parents}:
+                    found[source].append(name)
+        return MappingProxyType({name: tuple(readers) for name, readers in found.items()})
 
     @cached_property
     def work(self) -> int:

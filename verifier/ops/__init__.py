@@ -1,5 +1,5 @@
-"""Operators; importing the package enters the affine ones into the registry."""
+"""Operators; importing the package enters the registry's operators, except curves."""
 
-from verifier.ops import arithmetic, conv, linear, pool, reduce, select, shape
+from verifier.ops import arithmetic, conv, linear, pool, product, reduce, select, shape
 
-__all__ = ["arithmetic", "conv", "linear", "pool", "reduce", "select", "shape"]
+__all__ = ["arithmetic", "conv", "linear", "pool", "product", "reduce", "select", "shape"]

@@ -77,6 +77,8 @@ class Affine(Op, register=False):
     """Each output element reads at most one element of each operand, and no element is read twice."""
     whole: ClassVar[bool] = False
     """Every coefficient of every ``M_k`` is -1, 0 or 1."""
+    copies: ClassVar[bool] = False
+    """Each output element is an element of the only operand."""
     weights: ClassVar[str | None] = None
     """The tensor field that holds the coefficients, one by one or repeated, if there is one; else None."""
     pointwise: ClassVar[bool] = False

@@ -18,6 +18,7 @@ from verifier.ops.shape import Movement
 class Slice(Movement):
     """Every ``step``-th element from ``start`` before ``stop`` on each axis; all non-negative, steps positive."""
 
+    copies = True
     ranges: tuple[tuple[int, int, int], ...]
 
     @property
@@ -48,6 +49,7 @@ class Gather(Homogeneous):
 
     monotone = True
     whole = True
+    copies = True
     indices: Tensor
     axis: int
 
@@ -139,6 +141,7 @@ class Expand(Homogeneous):
 
     monotone = True
     whole = True
+    copies = True
     shape: Shape
 
     def forward(self, *x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class Movement(Homogeneous, register=False):
 class Reshape(Movement):
     """The same elements, row-major, in another shape."""
 
+    copies = True
     shape: Shape
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -49,6 +50,7 @@ class Reshape(Movement):
 class Transpose(Movement):
     """Axes in another order: axis k of the result is axis ``perm[k]`` of the operand."""
 
+    copies = True
     perm: tuple[int, ...]
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -71,6 +73,7 @@ class Transpose(Movement):
 class View(Movement):
     """A piece of a flat vector, from ``start``, in a shape."""
 
+    copies = True
     start: int
     shape: Shape
 

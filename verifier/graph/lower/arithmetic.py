@@ -1,4 +1,4 @@
-"""Sums, products with constants, matrix products with constants, and batch normalisation."""
+"""Sums, products, divisions, matrix products, and batch normalisation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lift, lowers, tensor
 from verifier.graph.onnx_file import Array
 from verifier.ops.arithmetic import Neg
+from verifier.ops.curves import Power
 from verifier.ops.linear import Linear, MatMulConstant
+from verifier.ops.product import Product
+from verifier.ops.reduce import ReduceSum
 
 
 @lowers("Add")
@@ -32,22 +35,19 @@ def neg(b: Builder, call: Call) -> Operand:
 
 @lowers("Mul")
 def mul(b: Builder, call: Call) -> Operand:
-    """Lower a product with a constant."""
-    x, y = call.operand(0), call.operand(1)
-    if isinstance(x, Variable) and isinstance(y, Variable):
-        raise call.unsupported("a product of two tensors that both depend on the input; one must be constant")
-    if isinstance(x, Variable):
-        return b.scale(x, double(call.constant(1)))
-    return b.scale(call.variable(1), double(x))
+    """Lower a product."""
+    return b.multiply(call.operand(0), call.operand(1))
 
 
 @lowers("Div")
 def div(b: Builder, call: Call) -> Operand:
-    """Lower a division by a constant."""
-    divisor = double(call.constant(1))
+    """Lower a division: a product with the reciprocal, of a constant in float64."""
+    dividend, divisor = call.operand(0), call.operand(1)
+    if isinstance(divisor, Variable):
+        return b.multiply(dividend, b.apply(Power(-1.0), divisor))
     if not divisor.all():
         raise call.unsupported("divides by zero")
-    return b.scale(call.variable(), 1 / divisor)
+    return b.scale(call.variable(), 1 / double(divisor))
 
 
 @lowers("Sum")
@@ -72,13 +72,28 @@ def variables_first(call: Call) -> list[Operand]:
 
 @lowers("MatMul")
 def matmul(b: Builder, call: Call) -> Operand:
-    """Lower a matrix product with a constant, in numpy's meaning."""
+    """Lower a matrix product, in numpy's meaning."""
     x, y = call.operand(0), call.operand(1)
     if isinstance(x, Variable) and isinstance(y, Variable):
-        raise call.unsupported("a matrix product of two tensors that both depend on the input; one must be constant")
+        return between(b, x, y)
     if isinstance(x, Variable):
         return times(b, x, call.constant(1))
     return left_times(b, call.constant(0), call.variable(1))
+
+
+def between(b: Builder, x: Variable, y: Variable) -> Variable:
+    """Multiply two variable matrices, or stacks of them: every product of two elements, then sums."""
+    if x.rank == 1:
+        z = between(b, b.reshape(x, (1, *x.shape)), y)
+        return b.reshape(z, (*z.shape[:-2], *z.shape[-1:]))
+    if y.rank == 1:
+        z = between(b, x, b.reshape(y, (*y.shape, 1)))
+        return b.reshape(z, z.shape[:-1])
+    stack = tuple(np.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
+    shape = (*stack, *x.shape[-2:], y.shape[-1])
+    left = b.expand(b.reshape(x, (*x.shape, 1)), shape)
+    right = b.expand(b.reshape(y, (*y.shape[:-2], 1, *y.shape[-2:])), shape)
+    return b.apply(ReduceSum((len(shape) - 2,), keep=False), b.apply(Product(), left, right))
 
 
 def times(b: Builder, x: Variable, weight: Array) -> Variable:
@@ -118,12 +133,14 @@ def left_times(b: Builder, weight: Array, x: Variable) -> Variable:
 
 @lowers("Gemm")
 def gemm(b: Builder, call: Call) -> Operand:
-    """Lower ``alpha * A' @ B' + beta * C`` where A or B is constant."""
+    """Lower ``alpha * A' @ B' + beta * C``."""
     alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
     first, second, third = call.operand(0), call.operand(1), call.arg(2)
     if isinstance(first, Variable) and isinstance(second, Variable):
-        raise call.unsupported("a matrix product of two tensors that both depend on the input; one must be constant")
-    if isinstance(first, Variable):
+        left = b.transpose(first, (1, 0)) if call.get("transA", 0) else first
+        right = b.transpose(second, (1, 0)) if call.get("transB", 0) else second
+        y = b.scale(between(b, left, right), alpha)
+    elif isinstance(first, Variable):
         weight = oriented(call.constant(1), call.get("transB", 0), alpha)
         x = b.transpose(first, (1, 0)) if call.get("transA", 0) else first
         if third is not None and not isinstance(third, Variable) and third.size in (1, third.shape[-1]):

@@ -16,7 +16,9 @@ from verifier.errors import ModelError, UnsupportedError
 from verifier.graph.graph import Node
 from verifier.graph.onnx_file import Array
 from verifier.ops.arithmetic import Add, Neg, Scale, Sub, Translate
+from verifier.ops.curves import Power
 from verifier.ops.op import Op, Shape
+from verifier.ops.product import Product
 from verifier.ops.select import Expand, Slice
 from verifier.ops.shape import Reshape, Transpose
 
@@ -191,6 +193,19 @@ class Builder:
             return self.add(self.apply(Neg(), y), x)
         shape = np.broadcast_shapes(x.shape, y.shape)
         return self.apply(Sub(), self.expand(x, shape), self.expand(y, shape))
+
+    def multiply(self, x: Operand, y: Operand) -> Variable:
+        """Multiply, with broadcasting; one of the two may be constant."""
+        if not isinstance(y, Variable):
+            x, y = y, x
+        if not isinstance(y, Variable):
+            raise TypeError("a product of two constants is one")
+        if not isinstance(x, Variable):
+            return self.scale(y, double(x))
+        if x.name == y.name:
+            return self.apply(Power(2.0), x)
+        shape = np.broadcast_shapes(x.shape, y.shape)
+        return self.apply(Product(), self.expand(x, shape), self.expand(y, shape))
 
 
 def result_shape(op: Op, *shapes: Shape) -> Shape:

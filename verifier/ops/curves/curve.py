@@ -8,80 +8,29 @@ and every choice of them is sound.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from verifier.ops.op import Op, Shape
-from verifier.sets import Box, Diagonal, Enclosure, Window
+from verifier.ops.elementwise import Elementwise
+from verifier.sets import Box, Diagonal, Enclosure
 
 
 @dataclass(frozen=True, eq=False)
-class Curve(Op, register=False):
-    """An elementwise function of one operand.
-
-    A parameter is a slope; ``parameters`` counts them (``alpha`` has shape ``(parameters, B, S, *node)``).
-    """
-
-    parameters: ClassVar[int]
-    roundings: ClassVar[int] = 0
-    """How many units of rounding, in ``absolute_terms``, an evaluation of f may be wrong by, besides the usual few."""
-
-    def outside(self, x: Box) -> Tensor:
-        """Tell where a box leaves the domain of f: there are no bounds; shape ``(B, *node)``."""
-        return torch.zeros_like(x.lower, dtype=torch.bool)
-
-    @abstractmethod
-    def start(self, x: Box) -> Tensor:
-        """Return the slopes of least area, shape ``(parameters, B, 1, *node)``."""
-
-    def prepare(self, x: Box) -> Callable[[Tensor | None], Enclosure]:
-        """Do what ``relax`` does for any slopes on fixed boxes once; return the rest as a function of the slopes."""
-        return lambda alpha: self.relax(x, alpha=alpha)
-
-    def at(self, elements: Tensor, shape: Shape) -> Self:
-        """Return the curve of some elements of a node alone, by their flat indices: that of a node ``(K,)``."""
-        del elements, shape
-        return self
-
-    def within(self, window: Window, shape: Shape) -> Self:
-        """Return the curve of the elements in a window of a node alone."""
-        del window, shape
-        return self
-
-    @abstractmethod
-    def project(self, alpha: Tensor, x: Box) -> Tensor:
-        """Move slopes into the range that the envelope of f takes on the boxes: others are dominated."""
-
-    @abstractmethod
-    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one slope and the offsets of the lowest line above and the highest line below, each ``(B, *node)``.
-
-        The order is slope, lower offset, upper offset.
-        """
+class Curve(Elementwise, register=False):
+    """An elementwise function of one operand; its parameters are slopes."""
 
     @abstractmethod
     def steepest(self, x: Box) -> Tensor:
         """Bound the absolute slope of any line that ``relax`` may use, shape ``(B, *node)`` or broadcastable."""
 
-    def absolute_terms(self, x: Box) -> Tensor:
-        """Bound ``|slope * x| + |offset|`` over the boxes for every line that ``relax`` may use on any part of them."""
-        return self.interval(x).magnitude + 2 * self.steepest(x) * x.magnitude
-
-    def offset_terms(self, x: Box) -> Tensor:
-        """Bound ``|offset|`` over the boxes for every line that ``relax`` may use on any part of them."""
-        return self.absolute_terms(x)
-
-    @abstractmethod
-    def branch_point(self, x: Box) -> Tensor:
-        """Return where to split each element, ``(B, *node)``; NaN where a split does not help."""
-
-    def undecided(self, x: Box) -> Tensor:
-        """Tell where f is not affine on the box, so that tighter bounds help; shape ``(B, *node)``."""
-        return ~self.branch_point(x).isnan()
+    def absolute_terms(self, *x: Box) -> Tensor:
+        """See ``Elementwise.absolute_terms``."""
+        (box,) = x
+        return self.interval(box).magnitude + 2 * self.steepest(box) * box.magnitude
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,25 +91,17 @@ class Piecewise(Curve, register=False):
                 slopes = [torch.where(lower, slope, slopes[0]), torch.where(upper, slope, slopes[1])]
         return torch.stack(slopes)
 
-    def start(self, x: Box) -> Tensor:
+    def start(self, *x: Box) -> Tensor:
         """See ``Curve.start``."""
-        return self._envelope_slopes(x).unsqueeze(2)
+        (box,) = x
+        limit = self.steepest(box)
+        return self._envelope_slopes(box).clamp(-limit, limit).unsqueeze(2)
 
-    def project(self, alpha: Tensor, x: Box) -> Tensor:
+    def project(self, alpha: Tensor, *x: Box) -> Tensor:
         """See ``Curve.project``."""
-        limit = self.steepest(x).unsqueeze(1)
+        (box,) = x
+        limit = self.steepest(box).unsqueeze(1)
         return alpha.clamp(-limit, limit)
-
-    def steepest(self, x: Box) -> Tensor:
-        """See ``Curve.steepest``: no chord between two knots is steeper than this, nor any piece."""
-        knots = list(self.knots(x))
-        steepest = torch.zeros_like(x.lower)
-        for left, left_value in knots:
-            for right, right_value in knots:
-                width = (right - left).abs()
-                slope = (right_value - left_value).abs() / torch.where(width > 0, width, 1)
-                steepest = torch.maximum(steepest, torch.where(width > 0, slope, 0))
-        return steepest
 
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
@@ -169,11 +110,14 @@ class Piecewise(Curve, register=False):
         slopes = self.start(box) if alpha is None else self.project(alpha, box)
         return Diagonal(slopes[0], self.offsets(wide, slopes[0])[0], slopes[1], self.offsets(wide, slopes[1])[1])
 
-    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+    def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
         """See ``Curve.parallel``: the slope of the chord."""
-        width = x.upper - x.lower
-        slope = (self.forward(x.upper) - self.forward(x.lower)) / torch.where(width > 0, width, 1)
-        return slope, *self.offsets(x, slope)
+        (box,) = x
+        width = box.upper - box.lower
+        slope = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
+        limit = self.steepest(box)
+        slope = slope.clamp(-limit, limit)
+        return slope, *self.offsets(box, slope)
 
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the inner kink nearest to the middle."""

@@ -29,6 +29,10 @@ class LeakyRelu(Piecewise):
         """See ``Piecewise.kinks``."""
         return (0.0,)
 
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.full_like(x.lower, max(1.0, abs(self.slope)))
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -58,6 +62,10 @@ class PRelu(Piecewise):
         """See ``Piecewise.kinks``."""
         return (0.0,)
 
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return self.slope.abs().clamp(min=1).expand_as(x.lower)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -75,6 +83,10 @@ class Abs(Piecewise):
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
         return (0.0,)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.ones_like(x.lower)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -96,6 +108,10 @@ class Clip(Piecewise):
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
         return tuple(kink for kink in (self.low, self.high) if math.isfinite(kink))
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.ones_like(x.lower)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -125,10 +141,8 @@ class ThresholdedRelu(Piecewise):
         return (0.0, kink)
 
     def steepest(self, x: Box) -> Tensor:
-        """See ``Curve.steepest``: twice the chord; steeper lines of the hull are not worth having."""
-        width = x.upper - x.lower
-        jumps = (x.lower <= self.threshold) & (x.upper >= self.threshold) & (width > 0)
-        return torch.where(jumps, 2 * (1 + abs(self.threshold) / torch.where(width > 0, width, 1)), 1)
+        """See ``Curve.steepest``: what makes up for the jump over an eighth of its height."""
+        return torch.full_like(x.lower, 9.0)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -162,9 +176,10 @@ class Sign(Piecewise):
         width = x.upper - x.lower
         return torch.where((x.lower <= 0) & (x.upper >= 0) & (width > 0), 4 / torch.where(width > 0, width, 1), 0)
 
-    def absolute_terms(self, x: Box) -> Tensor:
+    def absolute_terms(self, *x: Box) -> Tensor:
         """See ``Curve.absolute_terms``: a box that reaches 0 is no narrower than its points are large."""
-        return torch.full_like(x.lower, 16.0)
+        (box,) = x
+        return torch.full_like(box.lower, 16.0)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

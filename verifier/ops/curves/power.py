@@ -74,11 +74,12 @@ class Power(Smooth):
         wanted = rising if self.exponent > 0 else ~rising
         return torch.where(wanted, place, 0) * (1 if piece else -1)
 
-    def outside(self, x: Box) -> Tensor:
+    def outside(self, *x: Box) -> Tensor:
         """See ``Smooth.outside``."""
-        outside = super().outside(x)
+        (box,) = x
+        outside = super().outside(box)
         if self.whole and self.exponent < 0:
-            outside = outside | ((x.lower < POLE) & (x.upper > -POLE))
+            outside = outside | ((box.lower < POLE) & (box.upper > -POLE))
         return outside
 
     @staticmethod

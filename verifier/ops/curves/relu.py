@@ -36,11 +36,12 @@ class Relu(Curve):
         """See ``Op.interval``; monotone."""
         return Box(x[0].lower.clamp(min=0), x[0].upper.clamp(min=0))
 
-    def start(self, x: Box) -> Tensor:
+    def start(self, *x: Box) -> Tensor:
         """See ``Curve.start``: 1 or 0, whichever triangle is smaller."""
-        return (x.upper > -x.lower).to(x.lower)[None, :, None]
+        (box,) = x
+        return (box.upper > -box.lower).to(box.lower)[None, :, None]
 
-    def project(self, alpha: Tensor, x: Box) -> Tensor:
+    def project(self, alpha: Tensor, *x: Box) -> Tensor:
         """See ``Curve.project``."""
         del x
         return alpha.clamp(0, 1)
@@ -49,33 +50,38 @@ class Relu(Curve):
         """See ``Op.relax``."""
         return self.prepare(x[0])(alpha)
 
-    def prepare(self, x: Box) -> Callable[[Tensor | None], Enclosure]:
+    def prepare(self, *x: Box) -> Callable[[Tensor | None], Enclosure]:
         """See ``Curve.prepare``: only the lower slopes of unstable neurons vary."""
-        lower, upper = x.lower.unsqueeze(1), x.upper.unsqueeze(1)
+        (box,) = x
+        lower, upper = box.lower.unsqueeze(1), box.upper.unsqueeze(1)
         unstable = (lower < 0) & (upper > 0)
         active = (lower >= 0).to(lower)
         chord = torch.where(unstable, upper / torch.where(unstable, upper - lower, 1), active)
         offset = torch.where(unstable, -chord * lower, 0)
 
         def enclose(alpha: Tensor | None) -> Enclosure:
-            slope = (self.start(x) if alpha is None else alpha.clamp(0, 1))[0]
+            slope = (self.start(box) if alpha is None else alpha.clamp(0, 1))[0]
             return Diagonal(torch.where(unstable, slope, active), None, chord, offset)
 
         return enclose
 
-    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+    def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
         """See ``Curve.parallel``."""
-        unstable = (x.lower < 0) & (x.upper > 0)
-        chord = torch.where(unstable, x.upper / torch.where(unstable, x.upper - x.lower, 1), (x.lower >= 0).to(x.lower))
-        return chord, torch.zeros_like(chord), torch.where(unstable, -chord * x.lower, 0)
+        (box,) = x
+        unstable = (box.lower < 0) & (box.upper > 0)
+        chord = torch.where(
+            unstable, box.upper / torch.where(unstable, box.upper - box.lower, 1), (box.lower >= 0).to(box.lower)
+        )
+        return chord, torch.zeros_like(chord), torch.where(unstable, -chord * box.lower, 0)
 
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return torch.ones_like(x.lower)
 
-    def offset_terms(self, x: Box) -> Tensor:
+    def offset_terms(self, *x: Box) -> Tensor:
         """See ``Curve.offset_terms``: that of the chord, which shrinks with the box."""
-        return torch.where(self.undecided(x), torch.minimum(x.upper, -x.lower), 0)
+        (box,) = x
+        return torch.where(self.undecided(box), torch.minimum(box.upper, -box.lower), 0)
 
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the kink, where it lies inside."""

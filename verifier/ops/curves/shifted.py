@@ -74,33 +74,38 @@ class Shifted(Curve, register=False):
         slack = slope.abs() * reach + SLACK * ((slope * middle).abs() + value.abs() + terms)
         return moved + side * slack
 
-    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+    def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
         """See ``Curve.parallel``."""
-        box, dtype = self.actual(x), x.lower.dtype
+        (box,) = x
+        box, dtype = self.actual(box), box.lower.dtype
         slope, low, high = (line.unsqueeze(1) for line in self.curve.parallel(box))
         terms = self.curve.absolute_terms(box).unsqueeze(1)
         outward = Box(self._offset(slope, low, terms, -1), self._offset(slope, high, terms, 1)).to(dtype)
         return slope.squeeze(1).to(dtype), outward.lower.squeeze(1), outward.upper.squeeze(1)
 
-    def start(self, x: Box) -> Tensor:
+    def start(self, *x: Box) -> Tensor:
         """See ``Curve.start``."""
-        return self.curve.start(self.actual(x)).to(x.lower.dtype)
+        (box,) = x
+        return self.curve.start(self.actual(box)).to(box.lower.dtype)
 
-    def project(self, alpha: Tensor, x: Box) -> Tensor:
+    def project(self, alpha: Tensor, *x: Box) -> Tensor:
         """See ``Curve.project``."""
-        return self.curve.project(alpha, self.actual(x)).to(alpha.dtype)
+        (box,) = x
+        return self.curve.project(alpha, self.actual(box)).to(alpha.dtype)
 
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return self.curve.steepest(self.actual(x)).to(x.lower.dtype)
 
-    def absolute_terms(self, x: Box) -> Tensor:
+    def absolute_terms(self, *x: Box) -> Tensor:
         """See ``Curve.absolute_terms``."""
-        return super().absolute_terms(x) + self._slack(x)
+        (box,) = x
+        return super().absolute_terms(box) + self._slack(box)
 
-    def offset_terms(self, x: Box) -> Tensor:
+    def offset_terms(self, *x: Box) -> Tensor:
         """See ``Curve.offset_terms``: next to nothing where the curve is affine, for its line passes near zero."""
-        return torch.where(self.undecided(x), self.absolute_terms(x), self._slack(x))
+        (box,) = x
+        return torch.where(self.undecided(box), self.absolute_terms(box), self._slack(box))
 
     def _slack(self, x: Box) -> Tensor:
         """Bound what rounding and v leave open in any offset."""

@@ -22,9 +22,6 @@ from torch import Tensor
 from verifier.ops.curves.curve import Curve
 from verifier.sets import Box, Diagonal, Enclosure
 
-NARROW = 1e-6
-"""Relative width of boxes below which splitting is no use."""
-
 STEPS = 40
 """Halvings of the range of slopes in the search for the line of least area."""
 
@@ -114,10 +111,11 @@ class Smooth(Curve, register=False):
         low, high = self.extreme(box, flat, -1)[0], self.extreme(box, flat, 1)[0]
         return Box(low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf))
 
-    def outside(self, x: Box) -> Tensor:
+    def outside(self, *x: Box) -> Tensor:
         """Tell where a box leaves the domain: there are no bounds."""
+        (box,) = x
         low, high = self.domain
-        return ~((x.lower >= low) & (x.upper <= high))
+        return ~((box.lower >= low) & (box.upper <= high))
 
     def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
         """Return the range of f' over boxes, ``(B, *node)`` each: f' is monotone on every piece."""
@@ -131,9 +129,10 @@ class Smooth(Curve, register=False):
                 most = torch.where(met, torch.fmax(most, slope), most)
         return least, most
 
-    def project(self, alpha: Tensor, x: Box) -> Tensor:
+    def project(self, alpha: Tensor, *x: Box) -> Tensor:
         """See ``Curve.project``."""
-        least, most = self.slopes(x)
+        (box,) = x
+        least, most = self.slopes(box)
         return torch.minimum(torch.maximum(alpha, least.unsqueeze(1)), most.unsqueeze(1))
 
     def steepest(self, x: Box) -> Tensor:
@@ -142,18 +141,19 @@ class Smooth(Curve, register=False):
         return torch.maximum(least.abs(), most.abs())
 
     @torch.no_grad()
-    def start(self, x: Box) -> Tensor:
+    def start(self, *x: Box) -> Tensor:
         """See ``Curve.start``: the lines that touch the hull of the graph at the middle of the box.
 
         A line's area against f depends on its height there alone: above f, a line that touches left of the middle gets
         lower there by a smaller slope, and one that touches right of it by a larger one.
         """
-        middle, found = x.centre, []
+        (box,) = x
+        middle, found = box.centre, []
         for sign in (-1, 1):
-            low, high = self.slopes(x)
+            low, high = self.slopes(box)
             for _ in range(STEPS):
                 slope = low + (high - low) / 2
-                _, place = self.extreme(x, slope, sign)
+                _, place = self.extreme(box, slope, sign)
                 smaller = (place < middle) if sign > 0 else (place > middle)
                 low, high = torch.where(smaller, low, slope), torch.where(smaller, slope, high)
             found.append(low + (high - low) / 2)
@@ -168,13 +168,15 @@ class Smooth(Curve, register=False):
         low, high = self.extreme(wide, lower, -1)[0], self.extreme(wide, upper, 1)[0]
         return Diagonal(lower, low.masked_fill(outside, -math.inf), upper, high.masked_fill(outside, math.inf))
 
-    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``Curve.parallel``: the slope of the chord."""
-        width = x.upper - x.lower
-        slope = (self.forward(x.upper) - self.forward(x.lower)) / torch.where(width > 0, width, 1)
-        return slope, self.extreme(x, slope, -1)[0], self.extreme(x, slope, 1)[0]
+    def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Curve.parallel``: the slope of the chord, which for narrow boxes rounding may make too steep."""
+        (box,) = x
+        width = box.upper - box.lower
+        slope = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
+        least, most = self.slopes(box)
+        slope = torch.minimum(torch.maximum(slope, least), most)
+        return slope, self.extreme(box, slope, -1)[0], self.extreme(box, slope, 1)[0]
 
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the middle, while the box is not too narrow to matter."""
-        middle = x.centre
-        return torch.where((x.upper - x.lower) > NARROW * (1 + middle.abs()), middle, torch.nan)
+        return torch.where(x.wide, x.centre, torch.nan)

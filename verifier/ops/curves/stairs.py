@@ -48,14 +48,15 @@ class Stairs(Curve, register=False):
         stacked = torch.stack(torch.broadcast_tensors(*gaps))
         return stacked.amin(0), stacked.amax(0)
 
-    def start(self, x: Box) -> Tensor:
+    def start(self, *x: Box) -> Tensor:
         """See ``Curve.start``: flat, or as steep as the stairs, whichever is nearer in the middle of the box."""
-        middle = x.centre
+        (box,) = x
+        middle = box.centre
         flat, steep = torch.zeros_like(middle), torch.ones_like(middle)
-        (low, high), (low_steep, high_steep) = self.offsets(x, flat), self.offsets(x, steep)
+        (low, high), (low_steep, high_steep) = self.offsets(box, flat), self.offsets(box, steep)
         return torch.stack([(low_steep + middle > low).to(low), (high_steep + middle < high).to(high)]).unsqueeze(2)
 
-    def project(self, alpha: Tensor, x: Box) -> Tensor:
+    def project(self, alpha: Tensor, *x: Box) -> Tensor:
         """See ``Curve.project``."""
         del x
         return alpha.clamp(0, 1)
@@ -71,10 +72,11 @@ class Stairs(Curve, register=False):
         wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
         return Diagonal(lower, self.offsets(wide, lower)[0], upper, self.offsets(wide, upper)[1])
 
-    def parallel(self, x: Box) -> tuple[Tensor, Tensor, Tensor]:
+    def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
         """See ``Curve.parallel``: as steep as the stairs where there are several steps, else flat."""
-        slope = (self.forward(x.upper) - self.forward(x.lower) > 1).to(x.lower)
-        return slope, *self.offsets(x, slope)
+        (box,) = x
+        slope = (self.forward(box.upper) - self.forward(box.lower) > 1).to(box.lower)
+        return slope, *self.offsets(box, slope)
 
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the step nearest to the middle, if it lies inside."""

@@ -134,11 +134,12 @@ class Tan(Smooth):
         across = (x.lower <= middle) & (middle <= x.upper)
         return torch.where(across, 1.0, torch.minimum(*ends)), torch.maximum(*ends)
 
-    def outside(self, x: Box) -> Tensor:
+    def outside(self, *x: Box) -> Tensor:
         """See ``Smooth.outside``."""
-        middle = (x.centre / math.pi).round() * math.pi
-        reach = math.pi / 2 - 1e-6 * (1 + x.magnitude)
-        return ~((x.lower > middle - reach) & (x.upper < middle + reach))
+        (box,) = x
+        middle = (box.centre / math.pi).round() * math.pi
+        reach = math.pi / 2 - 1e-6 * (1 + box.magnitude)
+        return ~((box.lower > middle - reach) & (box.upper < middle + reach))
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

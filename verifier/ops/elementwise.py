@@ -1,0 +1,84 @@
+"""Nonlinear operators whose result at a place depends on the operands at that place alone."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from verifier.ops.op import Op, Shape
+from verifier.sets import Box, Enclosure, Window
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise(Op, register=False):
+    """A nonlinear function of one or several operands of the result's shape.
+
+    Its relaxation can be chosen: ``parameters`` counts the numbers for each element (slopes, mixtures of planes), and
+    ``alpha`` has shape ``(parameters, B, S, *node)``. Every choice is sound.
+    """
+
+    parameters: ClassVar[int]
+    roundings: ClassVar[int] = 0
+    """How many units of rounding, in ``absolute_terms``, an evaluation may be wrong by, besides the usual few."""
+
+    def outside(self, *x: Box) -> Tensor:
+        """Tell where boxes leave the domain of the function: there are no bounds; shape ``(B, *node)``."""
+        return torch.zeros_like(x[0].lower, dtype=torch.bool)
+
+    @abstractmethod
+    def start(self, *x: Box) -> Tensor:
+        """Return the parameters of least area, shape ``(parameters, B, 1, *node)``."""
+
+    def prepare(self, *x: Box) -> Callable[[Tensor | None], Enclosure]:
+        """Do what ``relax`` does for any parameters on fixed boxes once; return the rest as a function of them."""
+        return lambda alpha: self.relax(*x, alpha=alpha)
+
+    def at(self, elements: Tensor, shape: Shape) -> Self:
+        """Return the operator of some elements of a node alone, by their flat indices: that of a node ``(K,)``."""
+        del elements, shape
+        return self
+
+    def within(self, window: Window, shape: Shape) -> Self:
+        """Return the operator of the elements in a window of a node alone."""
+        del window, shape
+        return self
+
+    @abstractmethod
+    def project(self, alpha: Tensor, *x: Box) -> Tensor:
+        """Move parameters into the range that is of use on the boxes: others are dominated."""
+
+    @abstractmethod
+    def parallel(self, *x: Box) -> tuple[Tensor, ...]:
+        """Return two planes of the same slopes that enclose the function, each tensor ``(B, *node)``.
+
+        The order is a slope for each operand, the lower offset, the upper offset.
+        """
+
+    def gap(self, *x: Box) -> Tensor:
+        """Return the height between the two planes of ``parallel``, shape ``(B, *node)``."""
+        *_, low, high = self.parallel(*x)
+        return high - low
+
+    @abstractmethod
+    def absolute_terms(self, *x: Box) -> Tensor:
+        """Bound the absolute terms of ``slopes . x + offset``, added up, over any part of the boxes.
+
+        They are those of every plane that ``relax`` may use on any part of them.
+        """
+
+    def offset_terms(self, *x: Box) -> Tensor:
+        """Bound ``|offset|`` over the boxes for every plane that ``relax`` may use on any part of them."""
+        return self.absolute_terms(*x)
+
+    @abstractmethod
+    def branch_point(self, x: Box) -> Tensor:
+        """Return where to split each element of an operand, ``(B, *node)``; NaN where a split does not help."""
+
+    def undecided(self, x: Box) -> Tensor:
+        """Tell where tighter bounds of an operand help; shape ``(B, *node)``."""
+        return ~self.branch_point(x).isnan()
