@@ -124,7 +124,7 @@ def _alpha(graph: Graph, box: Box) -> Box:
     lower, upper = plain.lower.clone(), plain.upper.clone()
     for k in range(len(box.lower)):
         root = Root.cheap(graph, Box(box.lower[k : k + 1], box.upper[k : k + 1])).crown()
-        if not root.unstable():
+        if not root.neurons().elements:
             continue
         for piece in pieces(graph, output, torch.arange(graph.n_outputs, device=graph.device), 1):
             part, rows = piece.index, piece.unit_rows(piece.index, box.lower).unsqueeze(0)

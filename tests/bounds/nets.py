@@ -14,9 +14,12 @@ from torch import Tensor
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.ops.arithmetic import Add
 from verifier.ops.conv import Conv
-from verifier.ops.curves import Relu
+from verifier.ops.curves import Relu, Tanh
 from verifier.ops.linear import Linear
 from verifier.ops.op import Op, Shape
+from verifier.ops.product import Product
+from verifier.ops.reduce import ReduceSum
+from verifier.ops.select import Expand, Slice
 from verifier.ops.shape import Reshape, View
 from verifier.sets import Box
 
@@ -86,6 +89,26 @@ def residual(seed: int, scale: float = 1.0) -> Graph:
     net.add(Relu())
     net.add(Reshape((32,)))
     net.add(linear(generator, 32, 3, scale))
+    return net.graph()
+
+
+def bilinear(seed: int, scale: float = 1.0) -> Graph:
+    """The product of two matrices, 2 x 3 and 3 x 2, and a smooth curve, that read one layer through copies."""
+    generator, net = drawn(seed), Net(3)
+    layer = net.add(linear(generator, 3, 12, scale))
+    net.add(Slice(((0, 6, 1),)), layer)
+    net.add(Reshape((2, 3, 1)))
+    left = net.add(Expand((2, 3, 2)))
+    net.add(Slice(((6, 12, 1),)), layer)
+    net.add(Reshape((1, 3, 2)))
+    right = net.add(Expand((2, 3, 2)))
+    net.add(Product(), left, right)
+    product = net.add(Reshape((4,)), net.add(ReduceSum((1,), keep=False)))
+    curve = net.add(Tanh(), net.add(Slice(((2, 10, 2),)), layer))
+    net.add(Add(), product, curve)
+    net.add(linear(generator, 4, 4, scale))
+    net.add(Relu())
+    net.add(linear(generator, 4, 2, scale))
     return net.graph()
 
 

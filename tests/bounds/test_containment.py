@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tests.bounds.nets import Net, boxes, dense, drawn, linear, residual
+from tests.bounds.nets import Net, bilinear, boxes, dense, drawn, linear, residual
 from verifier.bounds import schedule, windows
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Bounds, Method, bound_nodes, refine
 from verifier.graph.graph import INPUT, OUTPUT, Graph
@@ -20,6 +20,7 @@ METHODS = {"interval": INTERVAL, "forward": FORWARD, "crown": CROWN, "both": BOT
 NETS: dict[str, Callable[[int], Graph]] = {
     "dense": lambda seed: dense(seed, [3, 5, 5, 2]),
     "residual": residual,
+    "bilinear": bilinear,
     "leaky": lambda seed: dense(seed, [3, 5, 5, 2], curve=LeakyRelu(-0.3)),
     "abs": lambda seed: dense(seed, [3, 5, 5, 2], curve=Abs()),
     "clip": lambda seed: dense(seed, [3, 5, 5, 2], curve=Clip(-1.0, 0.5)),

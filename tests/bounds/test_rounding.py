@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import verifier.ops.curves  # noqa: F401  enters the curves into the registry
-from tests.bounds.nets import Net, around, boxes, dense, drawn, outputs_at, residual
+from tests.bounds.nets import Net, around, bilinear, boxes, dense, drawn, outputs_at, residual
 from verifier.bounds.backward import LinearBound
 from verifier.bounds.schedule import BOTH, CROWN, INTERVAL, Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
@@ -73,6 +73,13 @@ def test_huge_and_tiny_weights(scale: float) -> None:
 def test_deep_nets() -> None:
     for seed in range(2):
         assert_certified(dense(seed, [3, *[6] * 30, 2], 1.6), seed, CROWN)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e-3])
+def test_products(scale: float) -> None:
+    for seed in range(3):
+        for method in (INTERVAL, CROWN, BOTH):
+            assert_certified(bilinear(seed, scale), seed, method)
 
 
 def test_inputs_far_from_zero() -> None:

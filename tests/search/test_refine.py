@@ -71,15 +71,15 @@ def test_refining_gains() -> None:
 def test_leaves_cover_and_their_values_hold(rounds: int) -> None:
     """What a leaf says of an element holds at every point of the leaf, and every point is in a leaf of each case."""
     root, values = sampled("relu", 1)
-    name = list(root.unstable())[-1]
-    elements = root.unstable()[name]
+    name = list(root.neurons().elements)[-1]
+    elements = root.neurons().elements[name]
     part, cases = reading(root, name, elements)
     strategy = NeuronSplitting(part, cases, candidates=1)
     case = torch.arange(len(cases))
     old = torch.full((len(cases),), -math.inf, dtype=torch.float64)
     leaves = grow(strategy, strategy.roots(case, old, 0 * case, case), rounds, math.inf)
     inside = torch.ones(len(values[name]), len(leaves), dtype=torch.bool)
-    for node, index in strategy.unstable.items():
+    for node, index in strategy.neurons.elements.items():
         z = values[node].flatten(1)[:, index].unsqueeze(1)
         inside &= ((z >= leaves.lower[node].double()) & (z <= leaves.upper[node].double())).all(-1)
     read = values[name].flatten(1)[:, elements]

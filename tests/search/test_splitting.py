@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from specs import Case, InputSet, Rows, Spec
-from tests.bounds.nets import Net, boxes, dense, drawn, exact_minimum, residual
+from tests.bounds.nets import Net, bilinear, boxes, dense, drawn, exact_minimum, residual
 from verifier.attack import Checker
 from verifier.graph.graph import Graph
 from verifier.ops.curves import Abs, Clip, LeakyRelu, PRelu, Relu, Sign
@@ -36,6 +36,13 @@ CURVES: dict[str, Op] = {
     "clip": Clip(-1.0, 0.5),
     "sign": Sign(),
 }
+
+
+NETS = {"residual": residual, "bilinear": bilinear}
+
+
+def network(name: str) -> Graph:
+    return NETS[name](0) if name in NETS else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
 
 
 def spec_of(box: Box, conditions: Sequence[tuple[Sequence[Sequence[float]], Sequence[float]]]) -> Spec:
@@ -65,11 +72,11 @@ def by_neuron(graph: Graph, cases: Cases, improved: bool = False) -> tuple[Neuro
 def certified(strategy: NeuronSplitting, domains: NeuronDomains, dtype: torch.dtype) -> Tensor:
     """Bounds of domains, rounding included, with the variables they have."""
     side = strategy.fast if dtype == torch.float32 else strategy.exact
-    batch = Batch(*side, strategy.unstable, strategy.curves, domains)
+    batch = Batch(*side, strategy.neurons, domains)
     return batch.evaluate(Variables.of(domains, dtype, list(domains.beta)), certify=True).least.double()
 
 
-NEURON_NAMES = ["relu", "residual", "leaky", "prelu", "abs", "clip", "sign"]
+NEURON_NAMES = ["relu", "residual", "leaky", "prelu", "abs", "clip", "sign", "bilinear"]
 
 THREE = [([[1.0, -1.0]], [-0.5]), ([[-1.0, 0.0], [0.0, 1.0]], [0.2, 0.1]), ([[0.0, 1.0]], [-1.0])]
 
@@ -86,9 +93,9 @@ def assert_input_domains(graph: Graph, cases: Cases, domains: InputDomains, poin
 
 
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("name", ["relu", "residual", *CURVES])
+@pytest.mark.parametrize("name", ["relu", "residual", "bilinear", *CURVES])
 def test_input_splitting_covers_and_bounds(name: str, double: bool) -> None:
-    graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
+    graph = network(name)
     box = boxes(graph.n_inputs, (0.7,), 0)
     conditions = THREE if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0]), ([[0.0, 1.0, 0.0]], [-1.0])]
     cases = Cases.of(spec_of(box, conditions), graph)
@@ -132,7 +139,7 @@ def test_points_and_flat_boxes_are_split_without_harm() -> None:
 def assert_neuron_domains(graph: Graph, cases: Cases, root: Root, domains: NeuronDomains, points: Tensor) -> int:
     """As for input domains; return how many domains have a point."""
     values, inside = graph.values(points), torch.ones(len(points), len(domains), dtype=torch.bool)
-    for name, index in root.unstable().items():
+    for name, index in root.neurons().elements.items():
         z = values[name].flatten(1)[:, index].unsqueeze(1)
         inside &= ((z >= domains.lower[name].double()) & (z <= domains.upper[name].double())).all(-1)
     for case in range(len(cases)):
@@ -147,7 +154,7 @@ def assert_neuron_domains(graph: Graph, cases: Cases, root: Root, domains: Neuro
 @pytest.mark.parametrize("improved", [False, True])
 @pytest.mark.parametrize("name", NEURON_NAMES)
 def test_neuron_splitting_covers_and_bounds(name: str, improved: bool) -> None:
-    graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
+    graph = network(name)
     box = boxes(graph.n_inputs, (0.7,), 0)
     conditions = THREE if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0]), ([[0.0, 1.0, 0.0]], [-1.0])]
     cases = Cases.of(spec_of(box, conditions), graph)
@@ -174,7 +181,7 @@ def test_random_splits_are_sound(seed: int) -> None:
     strategy, domains, root = by_neuron(graph, cases)
     domains, _ = strategy.bound(domains)
     for step in range(4):
-        count = sum(len(index) for index in root.unstable().values())
+        count = sum(len(index) for index in root.neurons().elements.values())
         domains = strategy.halve(domains, torch.randint(count, (len(domains),), generator=generator))
         if step % 2:
             for part in (domains.beta, domains.alpha):
@@ -290,14 +297,14 @@ def test_combined_conditions_answer_for_the_rounding_of_their_rows() -> None:
 
 @pytest.mark.parametrize("name", NEURON_NAMES)
 def test_the_folded_network_bounds_as_the_whole_does(name: str) -> None:
-    graph = residual(0) if name == "residual" else dense(0, [3, 4, 4, 2], curve=CURVES.get(name))
+    graph = network(name)
     conditions = THREE if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0]), ([[0.0, 1.0, 0.0]], [-1.0])]
     cases = Cases.of(spec_of(boxes(graph.n_inputs, (0.7,), 0), conditions), graph)
     strategy, domains, _ = by_neuron(graph, cases)
     for _ in range(2):
         domains, _ = strategy.bound(strategy.split(domains) if (domains.bound > -math.inf).all() else domains)
-    whole = Batch(*strategy.fast, strategy.unstable, strategy.curves, domains)
-    folded = FoldedBatch(Folded(*strategy.fast, strategy.unstable, strategy.curves), domains)
+    whole = Batch(*strategy.fast, strategy.neurons, domains)
+    folded = FoldedBatch(Folded(*strategy.fast, strategy.neurons), domains)
     records: list[dict[str, Tensor]] = [{}, {}]
     variables = Variables.of(domains, torch.float32, list(domains.beta))
     expected, found = (batch.evaluate(variables, kept) for batch, kept in zip((whole, folded), records, strict=True))

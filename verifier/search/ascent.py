@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.optimise import Adam
-from verifier.ops.curves import Curve
 from verifier.search.neuron_batch import NeuronDomains, Outcome, Variables
+from verifier.search.neurons import Neurons
 from verifier.sets import Box
 
 PATIENCE = 30
@@ -37,7 +37,7 @@ class Bounder(Protocol):
     domains: NeuronDomains
 
     def evaluate(self, variables: Variables, record: dict[str, Tensor] | None = None) -> Outcome:
-        """Return bounds that are differentiable; ``record`` receives coefficients at the curves, ``(B, K)``."""
+        """Return bounds that are differentiable; ``record`` receives coefficients at the readers, ``(B, E)``."""
         ...
 
 
@@ -47,16 +47,14 @@ class Ascent:
 
     Attributes:
         bounder: prepares a batch.
-        ops: the curves at their undecided elements.
-        curves: operand of each curve.
-        ends: boxes of the undecided elements at the root, ``(1, K)`` by node.
+        neurons: of the root.
+        ends: their boxes at the root, ``(1, K)`` by node.
         deadline: value of ``time.monotonic()`` after which ``run`` raises TimeoutError.
         target: a domain whose bound exceeds this is done.
     """
 
     bounder: Callable[[NeuronDomains], Bounder]
-    ops: Mapping[str, Curve]
-    curves: Mapping[str, str]
+    neurons: Neurons
     ends: Mapping[str, Box]
     deadline: float
     target: float = 0.0
@@ -107,24 +105,25 @@ class Ascent:
         record: dict[str, Tensor] = {}
         bounder.evaluate(variables, record)
         sizes = dict.fromkeys(variables.beta, 0.0)
-        for curve, rows in record.items():
-            name = self.curves[curve]
-            if name in sizes:
-                sizes[name] += float(rows.square().mean(1).sqrt().median())
+        for reader, rows in record.items():
+            for operand in self.neurons.readers[reader].operands:
+                if operand.name in sizes:
+                    sizes[operand.name] += float(rows.square().mean(1).sqrt().median())
         prices = [BETA_RATE * min(1.0, steps / LONG) * sizes[name] for name in variables.beta]
         return [ALPHA_RATE] * len(variables.alpha) + prices + [WEIGHT_RATE]
 
     def _split(self, domains: NeuronDomains, name: str) -> Tensor:
         """Tell which undecided elements of a node a domain has narrowed, ``(B, K)``."""
-        box, root = domains.box(name), self.ends[name]
+        box, root = domains.ends[name], self.ends[name]
         return (box.lower > root.lower) | (box.upper < root.upper)
 
     @torch.no_grad()
     def _project(self, variables: Variables, split: Mapping[str, Tensor], domains: NeuronDomains) -> None:
         """Return the variables to where they are sound and useful after a step."""
         for name, value in variables.alpha.items():
-            box = domains.box(self.curves[name])
-            value.copy_(self.ops[name].project(value.transpose(0, 1).unsqueeze(2), box).squeeze(2).transpose(0, 1))
+            reader = self.neurons.readers[name]
+            useful = reader.op.project(value.transpose(0, 1).unsqueeze(2), *reader.boxes(domains.ends))
+            value.copy_(useful.squeeze(2).transpose(0, 1))
         for name, value in variables.beta.items():
             value.mul_(split[name])
         variables.weights.clamp_(min=0).div_(variables.weights.sum(1, keepdim=True).clamp(min=1e-12))

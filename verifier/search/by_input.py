@@ -9,7 +9,7 @@ from torch import Tensor
 
 from verifier.bounds.schedule import Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.search.domains import Domains
 from verifier.sets import Box, flat
@@ -128,13 +128,14 @@ def gap_by_coordinate(bounds: Bounds, record: dict[str, Tensor], row: Tensor) ->
     blame = torch.zeros_like(width)
     for name, rows in record.items():
         node = bounds.graph.nodes[name]
-        if isinstance(node.op, Curve):
-            operand = node.parents[0]
-            _, low, high = node.op.parallel(bounds.boxes[operand])
-            seen = flat(rows[torch.arange(len(rows)), row].abs()) * flat(high - low)
-            slopes = bounds.forms[operand].slopes.reshape(*bounds.forms[operand].slopes.shape[:2], -1).abs()
-            part = seen / (slopes.sum(1) + flat(bounds.forms[operand].error)).clamp(min=1e-30)
-            blame[:, varying] += (slopes @ part.unsqueeze(-1)).squeeze(-1)
+        if isinstance(node.op, Elementwise):
+            gap = node.op.gap(*(bounds.boxes[operand] for operand in node.parents))
+            seen = flat(rows[torch.arange(len(rows)), row].abs()) * flat(gap)
+            for operand in node.parents:
+                form = bounds.forms[operand]
+                slopes = form.slopes.reshape(*form.slopes.shape[:2], -1).abs()
+                part = seen / (slopes.sum(1) + flat(form.error)).clamp(min=1e-30)
+                blame[:, varying] += (slopes @ part.unsqueeze(-1)).squeeze(-1)
     return torch.where(width > 0, blame / torch.where(width > 0, width, 1), 0)
 
 

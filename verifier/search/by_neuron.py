@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.schedule import Bounds
-from verifier.ops.curves import Curve
 from verifier.problem import Cases
 from verifier.search.ascent import Ascent, Bounder
 from verifier.search.branching.babsr import intercept_scores
 from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root
-from verifier.sets import Box, flat
+from verifier.sets import Box
 
 EVALUATED = 1 << 23
 """Elements that one batch may hold at its widest node, all domains and candidates together."""
@@ -48,32 +47,18 @@ class NeuronSplitting:
         """
         self.deadline = deadline
         self.root = root
-        self.unstable = root.unstable()
+        self.neurons = root.neurons()
         self.batch, self.iterations, self.count, self.trial = batch, iterations, candidates, trial
         self.fast, self.exact = (root.fast, cases.to(torch.float32)), (root.exact, cases)
-        nodes = root.exact.graph.nodes
-        curves = {name: node for name, node in nodes.items() if isinstance(node.op, Curve)}
-        self.curves = {name: node.parents[0] for name, node in curves.items() if node.parents[0] in self.unstable}
-        self.ops = {
-            name: op.at(self.unstable[operand], nodes[operand].shape)
-            for name, operand in self.curves.items()
-            if isinstance(op := root.fast.graph.nodes[name].op, Curve)
-        }
-        ends = {name: self._ends(name) for name in self.unstable}
-        self.ascent = Ascent(self._bounder, self.ops, self.curves, ends, deadline)
-
-    def _ends(self, name: str) -> Box:
-        """Return the root's box of a node's undecided elements, ``(1, K)``."""
-        box, index = self.root.fast.boxes[name], self.unstable[name]
-        return Box(flat(box.lower)[:, index], flat(box.upper)[:, index])
+        self.ascent = Ascent(self._bounder, self.neurons, self.neurons.ends(root.fast.boxes), deadline)
 
     @cached_property
     def folded(self) -> Folded | None:
         """The network folded to its undecided neurons, if that is worth it."""
         bounds, cases = self.fast
-        if not Folded.pays(bounds, self.unstable):
+        if not Folded.pays(bounds, self.neurons):
             return None
-        return Folded(bounds, cases, self.unstable, self.curves)
+        return Folded(bounds, cases, self.neurons)
 
     def _bounder(self, domains: NeuronDomains) -> Bounder:
         """Prepare domains for bounding in float32 without rounding margins."""
@@ -88,20 +73,17 @@ class NeuronSplitting:
             row: the best row of each case ``(B,)``.
             alpha_row: which of the root's optimised rows that is ``(B,)``.
         """
-        boxes, count = self.root.fast.boxes, len(case)
+        count = len(case)
         lower, upper, alpha, beta = {}, {}, {}, {}
         for name, box in self.ascent.ends.items():
             lower[name], upper[name] = box.lower.repeat(count, 1), box.upper.repeat(count, 1)
             beta[name] = torch.zeros_like(lower[name])
-        for name, operand in self.curves.items():
-            op = self.root.fast.graph.nodes[name].op
-            assert isinstance(op, Curve)
+        for name, reader in self.neurons.readers.items():
             start = self.root.alpha.get(name)
             if start is None:
-                start = op.start(boxes[operand]).expand(-1, -1, count, *([-1] * (boxes[operand].lower.dim() - 1)))
+                slopes = reader.op.start(*reader.boxes(self.ascent.ends)).squeeze(2).expand(-1, count, -1)
             else:
-                start = start[:, :, alpha_row]
-            slopes = start[:, 0].reshape(len(start), count, -1)[:, :, self.unstable[operand]]
+                slopes = start[:, 0, alpha_row].reshape(len(start), count, -1)[:, :, reader.elements]
             alpha[name] = slopes.transpose(0, 1).half()
         weights = torch.zeros_like(self.fast[1].bound[case])
         weights[torch.arange(count), row] = 1
@@ -124,22 +106,30 @@ class NeuronSplitting:
         """Cut domain b at neuron ``position[b]``; the parts below come first, then those above."""
         domains = replace(domains, weight=domains.weight / 2)
         below, above, first = dict(domains.upper), dict(domains.lower), 0
-        for name, index in self.unstable.items():
+        for name, index in self.neurons.elements.items():
             here = ((position >= first) & (position < first + len(index))).nonzero().flatten()
             element = position[here] - first
             box = Box(domains.lower[name][here, element], domains.upper[name][here, element])
-            point = self._branch_point(name, box)
+            point = self._branch_point(name, element, box)
             below[name], above[name] = below[name].clone(), above[name].clone()
             below[name][here, element] = torch.fmin(point, box.upper)
             above[name][here, element] = torch.fmax(point, box.lower)
             first += len(index)
         return NeuronDomains.cat([replace(domains, upper=below), replace(domains, lower=above)])
 
-    def _branch_point(self, name: str, box: Box) -> Tensor:
-        """Ask the first curve on a node where to cut; the middle where it has no opinion."""
-        op = next(self.root.exact.graph.nodes[curve].op for curve, operand in self.curves.items() if operand == name)
-        assert isinstance(op, Curve)
-        point = op.branch_point(box)
+    def _branch_point(self, name: str, places: Tensor, box: Box) -> Tensor:
+        """Ask the nonlinearities that read neurons, in order, where to cut; the middle where they have no opinion.
+
+        Neurons are given by places among those of their node, ``(N,)``, with a box ``(N,)``.
+        """
+        point = torch.full_like(box.lower, torch.nan)
+        for reader in self.neurons.readers.values():
+            for operand in reader.operands:
+                if operand.name == name:
+                    mine = point.isnan()
+                    if operand.places is not None:
+                        mine = mine & torch.isin(places, operand.places)
+                    point = torch.where(mine, reader.op.branch_point(box), point)
         return torch.where(point.isnan(), box.centre, point)
 
     def bound(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
@@ -195,7 +185,7 @@ class NeuronSplitting:
         return self._batch(self.exact, domains).evaluate(variables, certify=True).least
 
     def _batch(self, side: tuple[Bounds, Cases], domains: NeuronDomains) -> Batch:
-        return Batch(*side, self.unstable, self.curves, domains)
+        return Batch(*side, self.neurons, domains)
 
     @staticmethod
     def _priced(domains: NeuronDomains) -> list[str]:
@@ -210,11 +200,7 @@ class NeuronSplitting:
 
     def _candidates(self, domains: NeuronDomains, record: dict[str, Tensor]) -> Tensor:
         """Choose the neurons that the next split will try, ``(B, C)``."""
-        scores = torch.cat([self._scores(domains, record, name) for name in self.unstable], dim=1)
+        scores = torch.cat(list(intercept_scores(self.neurons.readers, record, domains.ends).values()), dim=1)
         best, top = scores.topk(min(self.count, scores.shape[1]), dim=1)
         top = torch.where(best < 0, top[:, :1], top)  # a split does not help there
         return torch.cat([top, top[:, :1].expand(-1, self.count - top.shape[1])], dim=1)
-
-    def _scores(self, domains: NeuronDomains, record: dict[str, Tensor], name: str) -> Tensor:
-        readers = {curve: op for curve, op in self.ops.items() if self.curves[curve] == name}
-        return intercept_scores(readers, record, domains.box(name))

@@ -10,20 +10,20 @@ The folded matrices carry rounding errors that nobody has bounded: what they say
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from verifier.bounds.backward import Multiplier, backward
-from verifier.bounds.schedule import Bounds
+from verifier.bounds.schedule import Bounds, operands_of
 from verifier.bounds.windows import CHUNK
 from verifier.graph.graph import INPUT, OUTPUT, Node
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.search.neuron_batch import NeuronDomains, Outcome, Variables
-from verifier.sets import Diagonal, flat
+from verifier.search.neurons import Neurons
+from verifier.sets import Planes, flat
 
 DENSE = 4
 """How many multiplications of a dense product take the time of one in a pass over the network, roughly."""
@@ -48,33 +48,36 @@ class Folded:
     """The matrices of a folded network.
 
     Coefficients are joined in the order in which a backward pass meets them: those of the m outputs first, then of the
-    undecided elements of each node, from the last node to the first.
+    neurons of each node, from the last node to the first.
 
     Attributes:
-        order: the nodes with undecided elements, the last first.
-        links: by curve, ``(k, K)``: what the first k joined coefficients add to those of its undecided elements.
+        order: the nodes with neurons, the last first.
+        links: by reader, ``(k, E)``: what the first k joined coefficients, those behind its last operand, add to those
+            of its elements.
         spread: ``(m + all K, n)``: what joined coefficients add to those of the input, each times its radius.
         constant: ``(m + all K,)``: what they add to the offset, with the input at its centre.
     """
 
-    def __init__(self, bounds: Bounds, cases: Cases, unstable: Mapping[str, Tensor], curves: Mapping[str, str]) -> None:
-        """Fold a root's network (B = 1), whose undecided elements ``unstable`` lists by operand node."""
+    def __init__(self, bounds: Bounds, cases: Cases, neurons: Neurons) -> None:
+        """Fold a root's network (B = 1)."""
         graph = bounds.graph
-        self.bounds, self.cases, self.unstable, self.curves = bounds, cases, unstable, curves
-        self.ops = {
-            name: op.at(unstable[operand], graph.nodes[operand].shape)
-            for name, operand in curves.items()
-            if isinstance(op := graph.nodes[name].op, Curve)
+        self.bounds, self.cases, self.neurons = bounds, cases, neurons
+        self.order = list(reversed(neurons.elements))
+        self.last = {
+            name: min((operand.name for operand in reader.operands), key=self.order.index)
+            for name, reader in neurons.readers.items()
         }
-        self.order = [name for name in reversed(list(graph.nodes)) if name in unstable]
         box = bounds.boxes[INPUT]
         self.centre, self.radius = box.centre[0], box.radius[0]
-        enclosures = {**bounds.enclosures, **{node.name: self._affine(node) for node in self._curves()}}
-        links: dict[str, list[Tensor]] = {name: [] for name in curves}
+        enclosures = dict(bounds.enclosures)
+        for node in graph.nodes.values():
+            if isinstance(node.op, Elementwise):
+                enclosures[node.name] = self._affine(node, node.op)
+        links: dict[str, list[Tensor]] = {name: [] for name in neurons.readers}
         spread, constant = [], []
         for start in [OUTPUT, *self.order]:
             node = graph.nodes[start]
-            elements = unstable.get(start, torch.arange(graph.n_outputs, device=self.centre.device))
+            elements = neurons.elements.get(start, torch.arange(graph.n_outputs, device=self.centre.device))
             rows = self.centre.new_zeros(len(elements), flat(bounds.boxes[start].lower).shape[1])
             rows[torch.arange(len(elements)), elements] = 1
             widest = max(math.prod(graph.nodes[name].shape) for name in graph.ancestors(start))
@@ -83,38 +86,33 @@ class Folded:
                 found = backward(graph, start, part.unsqueeze(0), enclosures, record=record)
                 spread.append(found.coefficients[0] * self.radius)
                 constant.append(found.offset[0] + found.coefficients[0] @ self.centre)
-                for name, operand in curves.items():
+                for name, reader in neurons.readers.items():
                     if name in record:
-                        links[name].append(flat(record[name][0])[:, unstable[operand]])
-                    elif self._behind(start, operand):
-                        links[name].append(part.new_zeros(len(part), len(unstable[operand])))
+                        links[name].append(flat(record[name][0])[:, reader.elements])
+                    elif self._behind(start, self.last[name]):
+                        links[name].append(part.new_zeros(len(part), len(reader.elements)))
         self.links = {name: torch.cat(values) for name, values in links.items()}
         self.spread, self.constant = torch.cat(spread), torch.cat(constant)
-
-    def _curves(self) -> list[Node]:
-        return [node for node in self.bounds.graph.nodes.values() if isinstance(node.op, Curve)]
 
     def _behind(self, start: str, operand: str) -> bool:
         """Tell whether a backward pass meets ``start`` before the node ``operand``."""
         return start == OUTPUT or self.order.index(start) < self.order.index(operand)
 
-    def _affine(self, node: Node) -> Diagonal:
-        """Return a curve as the line that it is on stable elements, and as nothing on undecided ones."""
-        operand = node.parents[0]
-        box = self.bounds.boxes[operand]
-        assert isinstance(node.op, Curve)
-        slope, low, high = node.op.parallel(box)
-        keep = torch.ones_like(flat(slope))
-        if operand in self.unstable:
-            keep[:, self.unstable[operand]] = 0
-        keep = keep.view_as(slope)
-        slope, offset = (slope * keep).unsqueeze(1), ((low + high) / 2 * keep).unsqueeze(1)
-        return Diagonal(slope, offset, slope, offset)
+    def _affine(self, node: Node, op: Elementwise) -> Planes:
+        """Return a nonlinear node as the plane that it is where it reads no neuron, and as nothing elsewhere."""
+        *slopes, low, high = op.parallel(*operands_of(self.bounds.graph, node, self.bounds.boxes))
+        read = torch.zeros_like(flat(low), dtype=torch.bool)
+        if node.name in self.neurons.readers:
+            read[:, self.neurons.readers[node.name].elements] = True
+        read = read.view_as(low)
+        planes = tuple(slope.masked_fill(read, 0).unsqueeze(1) for slope in slopes)
+        offset = ((low + high) / 2).masked_fill(read, 0).unsqueeze(1)
+        return Planes(planes, offset, planes, offset)
 
     @staticmethod
-    def pays(bounds: Bounds, unstable: Mapping[str, Tensor]) -> bool:
+    def pays(bounds: Bounds, neurons: Neurons) -> bool:
         """Tell whether a pass over the folded network is cheaper than one over the whole."""
-        count = bounds.graph.n_outputs + sum(len(elements) for elements in unstable.values())
+        count = bounds.graph.n_outputs + sum(len(elements) for elements in neurons.elements.values())
         return count * (bounds.graph.n_inputs + count) <= DENSE * bounds.graph.work
 
 
@@ -123,27 +121,29 @@ class FoldedBatch:
 
     def __init__(self, folded: Folded, domains: NeuronDomains) -> None:
         self.folded, self.domains = folded, domains
-        self.boxes = {name: domains.box(name) for name in folded.order}
-        self.relaxations = {name: op.prepare(self.boxes[folded.curves[name]]) for name, op in folded.ops.items()}
+        self.boxes, self.readers = domains.ends, folded.neurons.readers
+        self.relaxations = {name: reader.op.prepare(*reader.boxes(self.boxes)) for name, reader in self.readers.items()}
 
     def evaluate(self, variables: Variables, record: dict[str, Tensor] | None = None) -> Outcome:
         """Bound each domain's combination of rows, up to rounding; differentiable.
 
-        ``record`` receives the coefficients at the undecided elements of every curve, ``(B, K)``.
+        ``record`` receives the coefficients at the elements of every reader, ``(B, E)``.
         """
         folded, cases, case = self.folded, self.folded.cases, self.domains.case
         joined = (variables.weights.unsqueeze(1) @ cases.y_rows[case]).squeeze(1)
         least = -(variables.weights * cases.bound[case]).sum(1)
+        pulled = {name: torch.zeros_like(box.lower) for name, box in self.boxes.items()}
         for name in folded.order:
-            here = torch.zeros_like(self.boxes[name].lower)
-            for curve, operand in folded.curves.items():
-                if operand == name:
-                    rows = joined @ folded.links[curve]
-                    if record is not None:
-                        record[curve] = rows
-                    alpha = variables.alpha[curve].transpose(0, 1).unsqueeze(2)
-                    (pulled,), offset = self.relaxations[curve](alpha).pullback(rows.unsqueeze(1))
-                    here, least = here + pulled.squeeze(1), least + offset.squeeze(1)
+            for reader in (reader for reader, last in folded.last.items() if last == name):
+                rows = joined @ folded.links[reader]
+                if record is not None:
+                    record[reader] = rows
+                alpha = variables.alpha[reader].transpose(0, 1).unsqueeze(2)
+                parts, offset = self.relaxations[reader](alpha).pullback(rows.unsqueeze(1))
+                least = least + offset.squeeze(1)
+                for operand, part in zip(self.readers[reader].operands, parts, strict=True):
+                    pulled[operand.name] = operand.add(pulled[operand.name], part.squeeze(1))
+            here = pulled[name]
             if name in variables.beta:
                 price = Multiplier.of(variables.beta[name].unsqueeze(1), self.boxes[name])
                 here, least = here - price.values.squeeze(1), least + price.offset.squeeze(1)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from verifier.bounds.backward import Multiplier, backward
-from verifier.bounds.schedule import Bounds
+from verifier.bounds.schedule import Bounds, operands_of
 from verifier.graph.graph import INPUT, OUTPUT
-from verifier.ops.curves import Curve
+from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.search.domains import Domains
+from verifier.search.neurons import Neurons
 from verifier.sets import Box, flat
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronDomains(Domains):
-    """Boxes of the neurons that are unstable at the root, ``(B, K)`` by node, with K its unstable neurons.
+    """Boxes of the neurons of the root, ``(B, K)`` by node, with K its neurons.
 
     Attributes:
-        lower: lower ends by operand node.
-        upper: upper ends by operand node.
-        alpha: slopes by curve, ``(B, P, K)`` in half precision: any slope is sound.
-        beta: multipliers of the boxes by operand node, ``(B, K)``: large ones cancel, so half precision will not do.
+        lower: lower ends by node.
+        upper: upper ends by node.
+        alpha: parameters by reader, ``(B, P, E)`` in half precision: any are sound.
+        beta: multipliers of the boxes by node, ``(B, K)``: large ones cancel, so half precision will not do.
         weights: the combination of the case's rows that is bounded, ``(B, R)``, on the simplex.
         candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined.
     """
@@ -37,14 +37,15 @@ class NeuronDomains(Domains):
     weights: Tensor
     candidates: Tensor
 
-    def box(self, name: str) -> Box:
-        """Return the box of a node's undecided elements, ``(B, K)``."""
-        return Box(self.lower[name], self.upper[name])
+    @property
+    def ends(self) -> dict[str, Box]:
+        """The boxes of the neurons, ``(B, K)`` by node."""
+        return {name: Box(self.lower[name], self.upper[name]) for name in self.lower}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variables:
-    """What is optimised: slopes ``(B, P, K)`` by curve, multipliers ``(B, K)`` by node, weights ``(B, R)``."""
+    """What is optimised: parameters ``(B, P, E)`` by reader, multipliers ``(B, K)`` by node, weights ``(B, R)``."""
 
     alpha: dict[str, Tensor]
     beta: dict[str, Tensor]
@@ -96,44 +97,29 @@ class Batch:
     Args:
         bounds: of the root, in the dtype to compute in.
         cases: in the same dtype.
-        unstable: flat indices of the root's unstable elements, by operand node.
-        curves: operand of each curve that has unstable elements.
+        neurons: of the root.
         domains: the batch.
     """
 
-    def __init__(
-        self,
-        bounds: Bounds,
-        cases: Cases,
-        unstable: Mapping[str, Tensor],
-        curves: Mapping[str, str],
-        domains: NeuronDomains,
-    ) -> None:
-        self.bounds, self.cases, self.unstable, self.curves, self.domains = bounds, cases, unstable, curves, domains
-        self.boxes = {name: self._box(name) for name in self._operands()}
+    def __init__(self, bounds: Bounds, cases: Cases, neurons: Neurons, domains: NeuronDomains) -> None:
+        self.bounds, self.cases, self.neurons, self.domains = bounds, cases, neurons, domains
+        graph = bounds.graph
+        nodes = [node for node in graph.nodes.values() if isinstance(node.op, Elementwise)]
+        self.boxes = {name: self._box(name) for name in {graph.sources[p].name for node in nodes for p in node.parents}}
         self.input = bounds.boxes[INPUT].expand(len(domains))
-        self.relaxations = {
-            name: node.op.prepare(self.boxes[node.parents[0]])
-            for name, node in bounds.graph.nodes.items()
-            if isinstance(node.op, Curve)
-        }
-
-        self.starts = {  # stable elements keep the slopes that are exact on them
-            name: op.start(bounds.boxes[operand])
-            for name, operand in curves.items()
-            if isinstance(op := bounds.graph.nodes[name].op, Curve)
-        }
-
-    def _operands(self) -> set[str]:
-        nodes = self.bounds.graph.nodes.values()
-        return {node.parents[0] for node in nodes if isinstance(node.op, Curve)}
+        self.relaxations, self.starts = {}, {}
+        for node in nodes:
+            assert isinstance(node.op, Elementwise)
+            self.relaxations[node.name] = node.op.prepare(*operands_of(graph, node, self.boxes))
+            if node.name in neurons.readers:  # stable elements keep the slopes that are exact on them
+                self.starts[node.name] = node.op.start(*operands_of(graph, node, bounds.boxes))
 
     def _box(self, name: str) -> Box:
-        """Return the box of an operand, ``(B, *node)``: the root's, narrowed by the domain's."""
+        """Return the box of a node, ``(B, *node)``: the root's, narrowed by the domain's."""
         box = self.bounds.boxes[name].expand(len(self.domains))
-        if name not in self.unstable:
+        if name not in self.neurons.elements:
             return box
-        index, shape = self.unstable[name], box.lower.shape
+        index, shape = self.neurons.elements[name], box.lower.shape
         ends = self.domains.lower[name].to(box.lower), self.domains.upper[name].to(box.lower)
         lower, upper = (
             flat(old).index_copy(1, index, new).view(shape)
@@ -146,31 +132,31 @@ class Batch:
     ) -> Outcome:
         """Bound each domain's combination of rows; with rounding margins if ``certify``, else differentiable.
 
-        ``record`` receives the coefficients at the undecided elements of every curve, ``(B, K)``.
+        ``record`` receives the coefficients at the elements of every nonlinear node that read neurons, ``(B, E)``.
         """
         graph, count = self.bounds.graph, len(self.domains)
         enclosures = dict(self.bounds.enclosures)
         for name, relaxation in self.relaxations.items():
             alpha = None
-            if name in self.curves:
-                operand, values = self.curves[name], variables.alpha[name].transpose(0, 1)
+            if name in self.neurons.readers:
+                values = variables.alpha[name].transpose(0, 1)
                 dense = self.starts[name].reshape(len(values), 1, -1).expand(-1, count, -1)
-                dense = dense.index_copy(2, self.unstable[operand], values)
-                alpha = dense.view(values.shape[0], count, 1, *graph.nodes[operand].shape)
+                dense = dense.index_copy(2, self.neurons.readers[name].elements, values)
+                alpha = dense.view(values.shape[0], count, 1, *graph.nodes[name].shape)
             enclosures[name] = relaxation(alpha)
         multipliers = {}
         for name, values in variables.beta.items():
             dense = values.new_zeros(count, self.boxes[name].lower[0].numel())
-            dense = dense.index_copy(1, self.unstable[name], values)
+            dense = dense.index_copy(1, self.neurons.elements[name], values)
             multipliers[name] = Multiplier.of(dense.view(count, 1, *graph.nodes[name].shape), self.boxes[name])
         rows = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case]
         scales = self.bounds.scales if certify else None
         dense_record: dict[str, Tensor] | None = None if record is None else {}
         found = backward(graph, OUTPUT, rows, enclosures, multipliers, scales, dense_record)
         if record is not None and dense_record is not None:
-            for name, operand in self.curves.items():
+            for name, reader in self.neurons.readers.items():
                 if name in dense_record:
-                    record[name] = flat(dense_record[name])[:, self.unstable[operand]]
+                    record[name] = flat(dense_record[name])[:, reader.elements]
         if found.error is not None:  # rows that cancel each other in the combination were rounded all the same
             sizes = variables.weights.unsqueeze(1) @ self.cases.y_rows[self.domains.case].abs()
             rounding = self.bounds.scales[OUTPUT].error(sizes) * (2 + self.cases.bound.shape[1])

@@ -185,10 +185,10 @@ class NeuronArm:
         least, row = self.roots.least(cases, root, case).max(1)
         strategy = NeuronSplitting(root, cases, deadline)
         self.refinements, self.patience = refinements, max(LEAST_SEARCH, self._share(FIRST_SEARCH))
-        self.unvisited = 2 * sum(len(elements) for elements in strategy.unstable.values())
+        self.unvisited = 2 * sum(len(elements) for elements in strategy.neurons.elements.values())
         search = Search(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
-        if len(still) and not strategy.unstable:
+        if len(still) and not strategy.neurons.elements:
             self.stuck = torch.cat([self.stuck, case[still]])
         elif len(still):
             alpha_row = still * cases.bound.shape[1] + row[still]

@@ -39,10 +39,10 @@ def refine(root: Root, rounds: int, until: float, deadline: float = math.inf) ->
 
     Property: sound in floating point; no box is wider than the root's.
     """
-    names = list(root.unstable())
+    names = list(root.neurons().elements)
     for k, name in enumerate(names):
         now = time.monotonic()
-        elements = root.unstable().get(name)
+        elements = root.neurons().elements.get(name)
         if elements is not None and now < until:
             box = narrowed(root, name, elements, rounds, now + (until - now) / (len(names) - k), deadline)
             root = root if box is None else root.narrow(name, box)
@@ -59,7 +59,7 @@ def narrowed(
     """
     part, cases = reading(root, name, elements)
     strategy = NeuronSplitting(part, cases, deadline, candidates=1)
-    if not strategy.unstable or strategy.folded is None:
+    if not strategy.neurons.elements or strategy.folded is None:
         return None
     box, count = root.exact.boxes[name], len(elements)
     lower, upper = flat(box.lower).clone(), flat(box.upper).clone()

@@ -19,11 +19,10 @@ from verifier.bounds.schedule import (
     Bounds,
     bound_nodes,
     relax_all,
-    undecided,
 )
 from verifier.graph.graph import INPUT, OUTPUT, Graph
-from verifier.ops.curves import Curve
 from verifier.problem import Cases
+from verifier.search.neurons import Neurons, gaps
 from verifier.sets import Box
 
 FEW_INPUTS = 50
@@ -112,22 +111,12 @@ class Root:
         return self.exact.boxes[INPUT]
 
     def slack(self) -> float:
-        """Sum the heights between the two lines of all relaxations: what a search has to overcome."""
-        total = 0.0
-        for node in self.fast.graph.nodes.values():
-            if isinstance(node.op, Curve):
-                _, low, high = node.op.parallel(self.fast.boxes[node.parents[0]])
-                total += float((high - low).sum())
-        return total
+        """Sum the heights between the planes of all relaxations: what a search has to overcome."""
+        return gaps(self.fast.graph, self.fast.boxes)
 
-    def unstable(self) -> dict[str, Tensor]:
-        """Return the flat indices of the elements that feed a nonlinearity undecided on the boxes, by node."""
-        found = {}
-        for name, node in self.exact.graph.nodes.items():
-            mask = undecided(self.exact.graph, node, self.fast.boxes[name])
-            if mask is not None and mask.any():
-                found[name] = mask.flatten().nonzero().flatten()
-        return found
+    def neurons(self) -> Neurons:
+        """Find what can be split."""
+        return Neurons.of(self.fast.graph, self.fast.boxes)
 
 
 def rounded(exact: Bounds) -> Bounds:
