@@ -119,6 +119,7 @@ class Run:
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
             graph = load(model, device=device_of(config))
             cases = Cases.of(property_, graph)
+            graph = graph.ranking() if cases.ranks else graph
             dtype = coarsest(graph)
             dtype = torch.float64 if dtype == torch.float64 else torch.float32
             fast = Objective(graph.to(dtype), cases.to(dtype))

@@ -89,10 +89,12 @@ class Graph:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
         exact: Callable[[], Graph] | None = None,
+        ranking: Callable[[], Graph] | None = None,
     ) -> None:
         """Build from nodes in topological order; the first is ``INPUT`` and the last ``OUTPUT``.
 
-        ``exact`` makes the same network without rounded constants, where this one has some.
+        ``exact`` makes the same network without rounded constants, where this one has some; ``ranking`` makes the one
+        whose outputs are ordered alike, where a last function does not change their order.
         """
         digraph = nx.DiGraph()
         for node in nodes:
@@ -102,7 +104,7 @@ class Graph:
         self.inputs, self.outputs = inputs, outputs
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}
-        self._exact = exact
+        self._exact, self._ranking = exact, ranking
 
     @cached_property
     def nodes(self) -> Mapping[str, Node]:
@@ -188,8 +190,12 @@ class Graph:
             Node(node.name, None if node.op is None else node.op.to(dtype, device), node.parents, node.shape)
             for node in self.nodes.values()
         )
-        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact)
+        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact, self._ranking)
 
     def exact(self) -> Graph:
         """Return the same network with the constants of its file, none of them merged with rounding."""
         return self if self._exact is None else self._exact().to(self.dtype, self.device)
+
+    def ranking(self) -> Graph:
+        """Return a network whose outputs are ordered as those of this one, at every input: without a final softmax."""
+        return self if self._ranking is None else self._ranking().to(self.dtype, self.device)
