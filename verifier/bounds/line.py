@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.curves import Relu
 from verifier.ops.double_double import SLACK, TINY, UNIT, DoubleDouble, ExactAffine, blockwise
 from verifier.ops.linear import Linear
-from verifier.ops.op import Affine
+from verifier.ops.op import Affine, Shape
 from verifier.sets import Box, flat
 
-ROOM = 1 << 24
-"""Numbers that one node may have along a part of a line that is followed at once."""
+ROOM = 1 << 20
+"""Moving numbers that one node may have along a part of a line that is followed at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +44,26 @@ class Course:
         values = flat_values.take(start)
         values.high[:, moving], values.low[:, moving] = between.high, between.low
         return Course(values.reshape(*shape[1:]), error.reshape(len(error), *shape[1:]))
+
+    def flat(self) -> Course:
+        """Join the axes of the elements."""
+        return Course(self.values.reshape(-1), flat(self.error))
+
+    def columns(self, index: Tensor) -> Course:
+        """Select elements of a flat course."""
+        return Course(self.values.columns(index), self.error[:, index])
+
+    def zero(self) -> Course:
+        """Return zeros in the same places."""
+        return Course(DoubleDouble.of(torch.zeros_like(self.values.high)), torch.zeros_like(self.error))
+
+    def put(self, index: Tensor, other: Course) -> Course:
+        """Replace elements of a flat course by another's."""
+        high, low = self.values.high.clone(), self.values.low.clone()
+        high[:, index], low[:, index] = other.values.high, other.values.low
+        error = self.error.clone()
+        error[:, index] = other.error
+        return Course(DoubleDouble(high, low), error)
 
     def pieces(self, part: slice) -> Course:
         """Keep some of the pieces of the line."""
@@ -82,6 +102,68 @@ class Course:
         return Course(DoubleDouble(torch.where(positive, high, 0), torch.where(positive, low, 0)), error)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """A course by what moves on the line and what stands still, which is carried along once and not for every point.
+
+    ``still`` (two equal points, K elements) is all of a node but the elements ``index`` (M,), which are zero there and
+    whose course is ``moving``.
+    """
+
+    shape: Shape
+    still: Course
+    index: Tensor
+    moving: Course
+
+    @staticmethod
+    def of(course: Course) -> Track:
+        """Sort the elements of a course; what does not move has its largest error."""
+        shape, moving = tuple(course.error.shape[1:]), course.flat()
+        everything = torch.arange(moving.error.shape[1], device=course.error.device)
+        return Track(shape, moving.pieces(slice(0, 1)).zero(), everything, moving).settled()
+
+    def settled(self) -> Track:
+        """Let elements that do not move any more stand still."""
+        moves = self.moving.values.moving()
+        if len(moves) == len(self.index):
+            return self
+        rests = torch.ones_like(self.index, dtype=torch.bool)
+        rests[moves] = False
+        values, start = self.moving.values, torch.zeros(2, dtype=torch.long, device=moves.device)
+        resting = Course(values.columns(rests).take(start), self.moving.error[:, rests].amax(0, keepdim=True))
+        still = self.still.put(self.index[rests], resting)
+        return Track(self.shape, still, self.index[moves], self.moving.columns(moves))
+
+    def course(self) -> Course:
+        """Return the course of all elements."""
+        same = torch.zeros(len(self.moving.values.high), dtype=torch.long, device=self.index.device)
+        every = Course(self.still.values.take(same), self.still.error[same[1:]]).put(self.index, self.moving)
+        return Course(every.values.reshape(*self.shape), every.error.reshape(-1, *self.shape))
+
+    def spread(self, start: Tensor, share: DoubleDouble) -> Track:
+        """See ``Course.spread``."""
+        return replace(self, moving=self.moving.spread(start, share))
+
+    def pieces(self, part: slice) -> Track:
+        """See ``Course.pieces``."""
+        return replace(self, moving=self.moving.pieces(part)).settled()
+
+    def relu(self) -> Track:
+        """See ``Course.relu``."""
+        return replace(self, still=self.still.relu(), moving=self.moving.relu()).settled()
+
+    def through(self, op: ExactAffine, shape: Shape) -> Track:
+        """Carry over a flat operator: what stands still once, the rest by the coefficients that it meets."""
+        still, (part, reached) = step(op, [self.still]), op.rows(self.index)
+        if not len(reached):
+            return Track(shape, still, reached, self.moving.columns(reached))
+        base, rest = still.columns(reached), step(part, [self.moving])
+        values = rest.values + base.values.take(torch.zeros(len(rest.values.high), dtype=torch.long))
+        lost = 5 * UNIT**2 * values.high.abs() + unknown(values)
+        error = (rest.error + base.error + torch.maximum(lost[:-1], lost[1:])) * SLACK
+        return Track(shape, still.put(reached, base.zero()), reached, Course(values, error))
+
+
 class Line:
     """Follows a network along lines; every coefficient is prepared once.
 
@@ -100,10 +182,9 @@ class Line:
         for name, node in graph.nodes.items():
             if isinstance(node.op, Affine):
                 shapes = [graph.nodes[parent].shape for parent in node.parents]
-                self.affine[name] = ExactAffine(node.op, shapes, node.shape)
+                self.affine[name] = ExactAffine.of(node.op, shapes, node.shape)
             elif node.op is not None and not isinstance(node.op, Relu):
                 raise NotImplementedError(f"lines are not followed through {type(node.op).__name__}")
-        self.widest = max(math.prod(node.shape) for node in graph.nodes.values())
         order = [name for name, node in graph.nodes.items() if node.op is not None]
         self.last = {name: max(map(order.index, graph.consumers[name]), default=len(order)) for name in graph.nodes}
 
@@ -117,45 +198,60 @@ class Line:
         """
         nodes = [node for node in self.graph.nodes.values() if node.op is not None]
         ends = torch.cat([box.lower, box.upper])
-        waiting = [(0, {INPUT: Course(DoubleDouble.of(ends), torch.zeros_like(box.lower))})]
+        start = Track.of(Course(DoubleDouble.of(ends), torch.zeros_like(box.lower)))
+        waiting = [(0, {INPUT: start})]
         while waiting:
             position, live = waiting.pop()
             while position < len(nodes):
                 if time.monotonic() > until:
                     raise TimeoutError
                 node = nodes[position]
+                parts = self.cut(live, node)
+                if len(parts) > 1:
+                    waiting += [(position, part) for part in reversed(parts)]
+                    break
+                live = parts[0]
+                tracks = [live[parent] for parent in node.parents]
                 if isinstance(node.op, Relu):
-                    parts = self.cut(live, live[node.parents[0]])
-                    if len(parts) > 1:
-                        waiting += [(position, part) for part in reversed(parts)]
-                        break
-                    live = parts[0]
-                    course = live[node.parents[0]].relu()
+                    track = tracks[0].relu()
+                elif self.affine[node.name].flat:
+                    track = tracks[0].through(self.affine[node.name], node.shape)
                 else:
-                    course = step(self.affine[node.name], [live[parent] for parent in node.parents])
+                    track = Track.of(step(self.affine[node.name], [track.course() for track in tracks]))
                 position += 1
                 live = {name: live[name] for name in live if name == INPUT or self.last[name] >= position}
-                live[node.name] = course
+                live[node.name] = track
             else:
-                yield live[INPUT], live[OUTPUT]
+                yield live[INPUT].course(), live[OUTPUT].course()
 
-    def cut(self, live: dict[str, Course], course: Course) -> list[dict[str, Course]]:
-        """Cut courses where one of them passes through zero.
+    def cut(self, live: dict[str, Track], node: Node) -> list[dict[str, Track]]:
+        """Cut tracks where the operand of a rectifier passes through zero.
 
-        Where that would take too much room, return instead parts of the line with fewer such places.
+        Where a node would take too much room, return instead parts of the line with fewer pieces.
         """
-        places = course.crossings()
+        operand = live[node.parents[0]]
+        count = len(operand.moving.error)
+        if not isinstance(node.op, Relu):
+            op = self.affine[node.name]
+            width = len(op.rows(operand.index)[1]) if op.flat else math.prod(node.shape)
+            return [live] if count == 1 or count * width <= ROOM else halves(live, count)
+        places = operand.moving.crossings()
         if places is None:
             return [live]
         start, share = places
-        if len(start) * self.widest <= ROOM:
-            return [{name: values.spread(start, share) for name, values in live.items()}]
-        if (count := len(course.error)) == 1:  # a single piece: cut it once, in the middle of the places
+        if len(start) * max(len(track.index) for track in live.values()) <= ROOM:
+            return [{name: track.spread(start, share) for name, track in live.items()}]
+        if count == 1:  # a single piece: cut it once, in the middle of the places
             pick = torch.tensor([0, len(start) // 2, len(start) - 1], device=start.device)
-            live = {name: values.spread(start[pick], share.take(pick)) for name, values in live.items()}
+            live = {name: track.spread(start[pick], share.take(pick)) for name, track in live.items()}
             count = 2
-        parts = (slice(0, count // 2), slice(count // 2, count))
-        return [{name: values.pieces(part) for name, values in live.items()} for part in parts]
+        return halves(live, count)
+
+
+def halves(live: dict[str, Track], count: int) -> list[dict[str, Track]]:
+    """Cut a line of so many pieces, two at least, into two parts."""
+    parts = (slice(0, count // 2), slice(count // 2, count))
+    return [{name: track.pieces(part) for name, track in live.items()} for part in parts]
 
 
 def _between(operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:

@@ -52,7 +52,7 @@ class Matrix:
         return Matrix(self.dense.abs())
 
     @cached_property
-    def _compressed(self) -> Tensor:
+    def compressed(self) -> Tensor:
         """The transposed matrix in compressed rows: the sparse product has the sparse factor on the left."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
@@ -62,7 +62,7 @@ class Matrix:
         """Return ``x @ matrix`` for ``(N, k)``, without a gradient where sparse."""
         if not self.is_sparse:
             return x @ self.dense
-        return (self._compressed @ x.T.contiguous()).T.contiguous()
+        return (self.compressed @ x.T.contiguous()).T.contiguous()
 
     def __rmatmul__(self, x: Tensor) -> Tensor:
         """Return ``x @ matrix`` for ``(..., k)``."""
