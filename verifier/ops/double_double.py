@@ -137,6 +137,8 @@ def cut(parts: list[Tensor], bits: int, count: int) -> Iterator[list[Tensor]]:
         count: pieces at most.
     """
     for _ in range(count):
+        if not parts[0].numel():
+            return
         size = torch.stack([flat(part).abs().amax(1) for part in parts]).amax(0)
         if not size.isfinite().all() or not size.any():
             return
@@ -171,7 +173,8 @@ class ExactAffine:
     def of(op: Affine, shapes: list[Shape], out: Shape) -> ExactAffine:
         """Prepare an operator, one of a sparse matrix by its nonzero coefficients where the operand is a vector."""
         if isinstance(op, Linear) and math.prod(shapes[0]) == len(op.weight) and op.matrix.is_sparse:
-            op, shapes, out = Sparse.of(op), [(len(op.weight),)], (op.weight.shape[1],)
+            size, result = op.weight.shape
+            return ExactAffine(Sparse.of(op), [(size,)], (result,))
         return ExactAffine(op, shapes, out)
 
     @property

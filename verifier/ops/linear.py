@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from verifier.ops.matrix import Matrix
+from verifier.ops.matrix import Matrix, compressed
 from verifier.ops.op import Affine, Homogeneous, Op, Shape
 from verifier.sets import Box
 
@@ -32,6 +33,13 @@ class Linear(Affine):
     bias: Tensor | None = None
     bias_terms: Tensor | None = None
     roundings: int = 0
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> Self:
+        """See ``Op.to``; what is known of the matrix is kept."""
+        moved = super().to(dtype, device)
+        if moved.weight is not self.weight and self.matrix.is_sparse:
+            moved.__dict__["matrix"] = self.matrix.to(moved.weight)
+        return moved
 
     def linear(self, *x: Tensor) -> Tensor:
         """Apply the matrix alone."""
@@ -128,8 +136,7 @@ class Sparse(Affine, register=False):
     @cached_property
     def table(self) -> Tensor:
         """The transposed matrix in compressed rows."""
-        size = (len(self.first) - 1, self.k)
-        return torch.sparse_csr_tensor(self.first, self.source, self.values, size, check_invariants=False)
+        return compressed(self.first, self.source, self.values, (len(self.first) - 1, self.k))
 
     def linear(self, *x: Tensor) -> Tensor:
         """Apply the matrix alone."""

@@ -32,15 +32,15 @@ class LineSearch:
         self.line, self.cases, self.witness, self.progress = Line(graph), cases, witness, progress
 
     def run(self, case: Tensor, until: float) -> tuple[Tensor, Counterexample | None]:
-        """Return the cases ``(C,)`` that stay open, and a counterexample if one turns up.
-
-        Raises:
-            TimeoutError: ``until`` has passed.
-        """
+        """Return the cases ``(C,)`` that are open at ``until`` at the latest, and a counterexample if one turns up."""
         still, which = [case[:0]], self.cases.set_of[case]
         for k in which.unique().tolist():
             here = case[which == k]
-            open_cases, found = self._decide(here, self.cases.boxes.take(torch.tensor([k])), until)
+            try:
+                open_cases, found = self._decide(here, self.cases.boxes.take(torch.tensor([k])), until)
+            except TimeoutError:
+                still.append(here)
+                continue
             if found is not None:
                 return case, found
             still.append(open_cases)
