@@ -17,8 +17,14 @@ from verifier.ops.linear import Linear
 from verifier.ops.op import Affine, Shape
 from verifier.sets import Box, flat
 
-ROOM = 1 << 20
-"""Moving numbers that one node may have along a part of a line that is followed at once."""
+ROOM = 1 << 18
+"""Moving numbers that one node may have along a part of a line that is followed at once: a cache holds some of them."""
+
+FEW = 8
+"""Points that a part may have whatever room they take: a place is found again where rounding moved it."""
+
+GAP = -1
+"""Marks a piece between the boxes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,11 +75,14 @@ class Course:
         """Keep some of the pieces of the line."""
         return Course(self.values.take(slice(part.start, part.stop + 1)), self.error[part])
 
-    def crossings(self) -> tuple[Tensor, DoubleDouble] | None:
-        """Find where values pass through zero, as ``start`` and ``share`` of ``spread``; None if nowhere."""
+    def crossings(self, within: Tensor) -> tuple[Tensor, DoubleDouble] | None:
+        """Find where values pass through zero within some pieces, as ``start`` and ``share`` of ``spread``, if at all.
+
+        ``within`` ``(N - 1,)`` is a mask.
+        """
         values = self.values.reshape(-1)
         signs = values.high.sign()
-        piece, element = (signs[:-1] * signs[1:] < 0).nonzero().unbind(1)
+        piece, element = ((signs[:-1] * signs[1:] < 0) & within.unsqueeze(1)).nonzero().unbind(1)
         if not len(piece):
             return None
         before = DoubleDouble(values.high[piece, element], values.low[piece, element])
@@ -148,9 +157,11 @@ class Track:
         """See ``Course.pieces``."""
         return replace(self, moving=self.moving.pieces(part)).settled()
 
-    def relu(self) -> Track:
-        """See ``Course.relu``."""
-        return replace(self, still=self.still.relu(), moving=self.moving.relu()).settled()
+    def relu(self, within: Tensor) -> Track:
+        """See ``Course.relu``; what happens in the pieces outside of ``within`` ``(N - 1,)`` does not matter."""
+        moving = self.moving.relu()
+        moving = Course(moving.values, torch.where(within.unsqueeze(1), moving.error, 0))
+        return replace(self, still=self.still.relu(), moving=moving).settled()
 
     def through(self, op: ExactAffine, shape: Shape) -> Track:
         """Carry over a flat operator: what stands still once, the rest by the coefficients that it meets."""
@@ -188,70 +199,88 @@ class Line:
         order = [name for name, node in graph.nodes.items() if node.op is not None]
         self.last = {name: max(map(order.index, graph.consumers[name]), default=len(order)) for name in graph.nodes}
 
-    def follow(self, box: Box, until: float) -> Iterator[tuple[Course, Course]]:
-        """Yield the courses of input and output over a box ``(1, n)`` with one coordinate that varies.
+    def follow(self, boxes: Box, until: float) -> Iterator[tuple[Tensor, Course, Course]]:
+        """Yield the courses of input and output over boxes ``(B, n)``, each with one coordinate that varies at most.
 
-        They come in parts that cover the box, as many as memory makes necessary.
+        All are followed as one line that leads from box to box, where it is not looked at. It comes in parts that cover
+        the boxes, as many as memory makes necessary: each with the box that a piece lies in, or ``GAP``, ``(N - 1,)``.
 
         Raises:
             TimeoutError: ``until`` has passed.
         """
         nodes = [node for node in self.graph.nodes.values() if node.op is not None]
-        ends = torch.cat([box.lower, box.upper])
-        start = Track.of(Course(DoubleDouble.of(ends), torch.zeros_like(box.lower)))
-        waiting = [(0, {INPUT: start})]
+        ends = torch.stack([boxes.lower, boxes.upper], dim=1).flatten(0, 1)
+        owner = torch.full((len(ends) - 1,), GAP, device=ends.device)
+        owner[::2] = torch.arange(len(boxes.lower), device=ends.device)
+        start = Track.of(Course(DoubleDouble.of(ends), torch.zeros_like(ends[1:])))
+        waiting = [(0, Stretch(owner, {INPUT: start}))]
         while waiting:
-            position, live = waiting.pop()
+            position, stretch = waiting.pop()
             while position < len(nodes):
                 if time.monotonic() > until:
                     raise TimeoutError
                 node = nodes[position]
-                parts = self.cut(live, node)
-                if len(parts) > 1:
+                parts = self.cut(stretch, node)
+                if len(parts) != 1:
                     waiting += [(position, part) for part in reversed(parts)]
                     break
-                live = parts[0]
+                (stretch,) = parts
+                live = stretch.live
                 tracks = [live[parent] for parent in node.parents]
                 if isinstance(node.op, Relu):
-                    track = tracks[0].relu()
+                    track = tracks[0].relu(stretch.owner != GAP)
                 elif self.affine[node.name].flat:
                     track = tracks[0].through(self.affine[node.name], node.shape)
                 else:
                     track = Track.of(step(self.affine[node.name], [track.course() for track in tracks]))
                 position += 1
                 live = {name: live[name] for name in live if name == INPUT or self.last[name] >= position}
-                live[node.name] = track
+                stretch = Stretch(stretch.owner, {**live, node.name: track})
             else:
-                yield live[INPUT].course(), live[OUTPUT].course()
+                yield stretch.owner, stretch.live[INPUT].course(), stretch.live[OUTPUT].course()
 
-    def cut(self, live: dict[str, Track], node: Node) -> list[dict[str, Track]]:
-        """Cut tracks where the operand of a rectifier passes through zero.
+    def cut(self, stretch: Stretch, node: Node) -> list[Stretch]:
+        """Cut pieces where the operand of a rectifier passes through zero.
 
         Where a node would take too much room, return instead parts of the line with fewer pieces.
         """
-        operand = live[node.parents[0]]
-        count = len(operand.moving.error)
+        operand, count = stretch.live[node.parents[0]], len(stretch.owner)
         if not isinstance(node.op, Relu):
             op = self.affine[node.name]
             width = len(op.rows(operand.index)[1]) if op.flat else math.prod(node.shape)
-            return [live] if count == 1 or count * width <= ROOM else halves(live, count)
-        places = operand.moving.crossings()
+            return [stretch] if count == 1 or count * width <= ROOM else stretch.halves()
+        places = operand.moving.crossings(stretch.owner != GAP)
         if places is None:
-            return [live]
+            return [stretch]
         start, share = places
-        if len(start) * max(len(track.index) for track in live.values()) <= ROOM:
-            return [{name: track.spread(start, share) for name, track in live.items()}]
+        if len(start) <= FEW or len(start) * max(len(track.index) for track in stretch.live.values()) <= ROOM:
+            return [stretch.spread(start, share)]
         if count == 1:  # a single piece: cut it once, in the middle of the places
             pick = torch.tensor([0, len(start) // 2, len(start) - 1], device=start.device)
-            live = {name: track.spread(start[pick], share.take(pick)) for name, track in live.items()}
-            count = 2
-        return halves(live, count)
+            stretch = stretch.spread(start[pick], share.take(pick))
+        return stretch.halves()
 
 
-def halves(live: dict[str, Track], count: int) -> list[dict[str, Track]]:
-    """Cut a line of so many pieces, two at least, into two parts."""
-    parts = (slice(0, count // 2), slice(count // 2, count))
-    return [{name: track.pieces(part) for name, track in live.items()} for part in parts]
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """A part of a line: the box that each piece lies in, or ``GAP``, ``(N - 1,)``, and the tracks still needed."""
+
+    owner: Tensor
+    live: dict[str, Track]
+
+    def spread(self, start: Tensor, share: DoubleDouble) -> Stretch:
+        """See ``Course.spread``."""
+        return Stretch(self.owner[start[:-1]], {name: track.spread(start, share) for name, track in self.live.items()})
+
+    def halves(self) -> list[Stretch]:
+        """Cut two pieces or more into two parts, without gaps at their ends."""
+        middle, found = len(self.owner) // 2, []
+        for first, last in ((0, middle), (middle, len(self.owner))):
+            inside = (self.owner[first:last] != GAP).nonzero().flatten()
+            if len(inside):
+                part = slice(first + int(inside[0]), first + int(inside[-1]) + 1)
+                found.append(Stretch(self.owner[part], {name: track.pieces(part) for name, track in self.live.items()}))
+        return found
 
 
 def _between(operands: list[DoubleDouble]) -> tuple[DoubleDouble, Tensor]:
