@@ -64,7 +64,7 @@ def leave(code: int) -> NoReturn:
 
 def keep_memory() -> None:
     """Tell the C library not to give large blocks back, where it can be told: each would come back as zeroed pages."""
-    with suppress(OSError, AttributeError, ImportError):
+    with suppress(OSError, AttributeError, ImportError, TypeError):
         import ctypes
 
         library = ctypes.CDLL(None)

@@ -10,7 +10,7 @@ GZIP_WINDOW = 31
 """Tells zlib to expect gzip's header and trailer."""
 
 KEPT = 1 << 29
-"""Bytes up to which the last content is kept: a model is parsed, and may be run from the file soon after."""
+"""Bytes up to which content is kept until the next call: a model is parsed, and may be run from the file soon after."""
 
 _last: tuple[tuple[str, int, int], bytes] | None = None
 
@@ -26,9 +26,9 @@ def content(path: Path) -> bytes:
     global _last
     stat = path.stat()
     key = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
-    if _last is not None and _last[0] == key:
-        return _last[1]
-    _last = None
+    last, _last = _last, None
+    if last is not None and last[0] == key:
+        return last[1]
     packed = path.read_bytes()
     if not packed.startswith(GZIP_MAGIC):
         return packed

@@ -37,8 +37,7 @@ class Linear(Affine):
     def to(self, dtype: torch.dtype, device: torch.device) -> Self:
         """See ``Op.to``; what is known of the matrix is kept."""
         moved = super().to(dtype, device)
-        if moved.weight is not self.weight and self.matrix.is_sparse:
-            moved.__dict__["matrix"] = self.matrix.to(moved.weight)
+        moved.__dict__["matrix"] = self.matrix.to(moved.weight)
         return moved
 
     def linear(self, *x: Tensor) -> Tensor:

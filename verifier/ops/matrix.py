@@ -58,7 +58,7 @@ class Matrix:
 
     def to(self, dense: Tensor) -> Matrix:
         """Return the matrix for ``dense``, which is this one in another dtype or on another device."""
-        return self._like(dense, lambda values: values.to(dense))
+        return self if dense is self.dense else self._like(dense, lambda values: values.to(dense))
 
     def _like(self, dense: Tensor, change: Callable[[Tensor], Tensor]) -> Matrix:
         """Return a matrix whose entries are zero where these are."""
