@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import torch
 from torch import Tensor
 
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.shape import Reshape
 from verifier.sets import Box, flat
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 INPUT = "<input>"
 """Name of the node that holds the whole input as one flat vector; every named input is a view of it."""
@@ -96,25 +99,31 @@ class Graph:
         ``exact`` makes the same network without rounded constants, where this one has some; ``ranking`` makes the one
         whose outputs are ordered alike, where a last function does not change their order.
         """
-        digraph = nx.DiGraph()
-        for node in nodes:
-            digraph.add_node(node.name, node=node)
-            digraph.add_edges_from((parent, node.name) for parent in node.parents)
-        self.digraph = nx.freeze(digraph)
+        self.nodes: Mapping[str, Node] = MappingProxyType({node.name: node for node in nodes})
         self.inputs, self.outputs = inputs, outputs
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}
         self._exact, self._ranking = exact, ranking
 
     @cached_property
-    def nodes(self) -> Mapping[str, Node]:
-        """Nodes by name, in topological order."""
-        return MappingProxyType({name: data["node"] for name, data in self.digraph.nodes(data=True)})
+    def digraph(self) -> nx.DiGraph:
+        """The nodes and edges for networkx, which takes long to import: nothing that every run needs may ask for it."""
+        import networkx as nx
+
+        digraph = nx.DiGraph()
+        for node in self.nodes.values():
+            digraph.add_node(node.name, node=node)
+            digraph.add_edges_from((parent, node.name) for parent in node.parents)
+        return nx.freeze(digraph)
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the nodes that read each node."""
-        return MappingProxyType({name: tuple(self.digraph.successors(name)) for name in self.digraph})
+        readers: dict[str, dict[str, None]] = {name: {} for name in self.nodes}
+        for node in self.nodes.values():
+            for parent in node.parents:
+                readers[parent][node.name] = None
+        return MappingProxyType({name: tuple(found) for name, found in readers.items()})
 
     @property
     def n_inputs(self) -> int:
@@ -129,7 +138,10 @@ class Graph:
     def ancestors(self, name: str) -> list[str]:
         """Names of the nodes that a node depends on, itself included, in topological order."""
         if name not in self._ancestors:
-            above = nx.ancestors(self.digraph, name) | {name}
+            above = {name}
+            for node in reversed(tuple(self.nodes.values())):
+                if node.name in above:
+                    above.update(node.parents)
             self._ancestors[name] = [other for other in self.nodes if other in above]
         return self._ancestors[name]
 
