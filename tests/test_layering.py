@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier",),
     ("verifier.options", "verifier.report", "verifier.interrupts"),
     ("verifier.cli",),
+    ("verifier.__main__",),
 )
 """A module imports only from its own layer and those before it."""
 
