@@ -94,15 +94,15 @@ class InputArm:
 
     def cases(self) -> Tensor:
         """See ``Arm.cases``."""
-        return self.search.frontier.cases()
+        return self.search.cases()
 
     def drop(self, case: Tensor) -> None:
         """See ``Arm.drop``."""
-        self.search.frontier.drop(case)
+        self.search.drop(case)
 
     def left(self) -> float:
         """See ``Arm.left``."""
-        return self.search.frontier.weight
+        return self.search.weight
 
     def idle(self) -> bool:
         """See ``Arm.idle``."""
@@ -135,6 +135,8 @@ class NeuronArm:
             if self.search is None or not len(self.search.frontier):
                 if not len(self.waiting):
                     return
+                if self.search is not None:
+                    self.stuck = torch.cat([self.stuck, self.search.stuck])
                 self.search = self._open()
             if self.counterexample is None:
                 begun, visited = time.monotonic(), self.progress.visited
@@ -155,7 +157,7 @@ class NeuronArm:
 
     def _refine(self, search: Search[NeuronDomains]) -> Search[NeuronDomains]:
         """Refine the root of a search, and start anew from it; go on with the search if that gains too little."""
-        strategy, case = search.strategy, search.frontier.cases()
+        strategy, case = search.strategy, search.cases()
         assert isinstance(strategy, NeuronSplitting)
         if self.refinements and strategy.folded is not None:
             until = time.monotonic() + self._share(REFINE_SHARE)
@@ -192,19 +194,15 @@ class NeuronArm:
             self.stuck = torch.cat([self.stuck, case[still]])
         elif len(still):
             alpha_row = still * cases.bound.shape[1] + row[still]
-            domains, points = strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row))
-            kept = ~(domains.bound > 0)
-            search.frontier.push(domains.take(kept))
-            self.leaves.add(domains.take(~kept))
-            case = domains.case[kept]
-            self.counterexample = self.witness(case, points[kept]) or self.on_root(root, case)
+            search.enter(*strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row)))
+            self.counterexample = search.counterexample or self.on_root(root, search.cases())
         return search
 
     def cases(self) -> Tensor:
         """See ``Arm.cases``."""
         parts = [self.waiting, self.stuck]
         if self.search is not None:
-            parts.append(self.search.frontier.cases())
+            parts.append(self.search.cases())
         found: Tensor = torch.cat(parts).unique()
         return found
 
@@ -213,11 +211,11 @@ class NeuronArm:
         self.waiting = self.waiting[~torch.isin(self.waiting, case)]
         self.stuck = self.stuck[~torch.isin(self.stuck, case)]
         if self.search is not None:
-            self.search.frontier.drop(case)
+            self.search.drop(case)
 
     def left(self) -> float:
         """See ``Arm.left``."""
-        searched = 0.0 if self.search is None else self.search.frontier.weight
+        searched = 0.0 if self.search is None else self.search.weight
         return (len(self.waiting) + len(self.stuck)) / max(1, len(self.roots.cases)) + searched
 
     def idle(self) -> bool:
@@ -242,8 +240,11 @@ def take_turns(
     """
     rate, turn, seconds = [math.inf] * len(arms), 0, FIRST_TURN
     while len(case) and time.monotonic() < until:
-        fastest = max(range(len(arms)), key=rate.__getitem__)
-        k = turn // 4 % len(arms) if turn % 4 == 3 else fastest  # each fourth turn goes round
+        busy = [k for k, arm in enumerate(arms) if not arm.idle()]
+        if not busy:
+            break
+        fastest = max(busy, key=rate.__getitem__)
+        k = busy[turn // 4 % len(busy)] if turn % 4 == 3 else fastest  # each fourth turn goes round
         before, begun = arms[k].left(), time.monotonic()
         arms[k].run(min(until, begun + seconds), rounds)
         if arms[k].counterexample is not None:
@@ -258,6 +259,6 @@ def take_turns(
         turn, seconds = turn + 1, seconds * 1.5
         if len(case) and (found := between(case)) is not None:
             return found, case
-        if all(arm.idle() for arm in arms) or (rounds is not None and spent < 1e-3):
+        if rounds is not None and spent < 1e-3:
             break
     return None, case
