@@ -290,7 +290,7 @@ def test_the_folded_network_bounds_as_the_whole_does(name: str) -> None:
     for _ in range(2):
         domains, _ = strategy.bound(strategy.split(domains) if (domains.bound > -math.inf).all() else domains)
     whole = Batch(*strategy.fast, strategy.unstable, strategy.curves, domains)
-    folded = FoldedBatch(Folded(*strategy.fast, strategy.unstable, strategy.curves), domains)
+    folded = FoldedBatch(Folded(strategy.fast[0], strategy.unstable, strategy.curves), strategy.fast[1], domains)
     records: list[dict[str, Tensor]] = [{}, {}]
     variables = Variables.of(domains, torch.float32, list(domains.beta))
     expected, found = (batch.evaluate(variables, kept) for batch, kept in zip((whole, folded), records, strict=True))

@@ -72,14 +72,16 @@ class NeuronSplitting:
     @cached_property
     def folded(self) -> Folded | None:
         """The network folded to its undecided neurons, if that is worth it."""
-        bounds, cases = self.fast
+        bounds = self.fast[0]
         if not Folded.pays(bounds, self.unstable):
             return None
-        return Folded(bounds, cases, self.unstable, self.curves)
+        return Folded(bounds, self.unstable, self.curves)
 
     def _bounder(self, domains: NeuronDomains) -> Bounder:
         """Prepare domains for bounding in float32 without rounding margins."""
-        return self._batch(self.fast, domains) if self.folded is None else FoldedBatch(self.folded, domains)
+        if self.folded is None:
+            return self._batch(self.fast, domains)
+        return FoldedBatch(self.folded, self.fast[1], domains)
 
     def roots(self, case: Tensor, bound: Tensor, row: Tensor, alpha_row: Tensor) -> NeuronDomains:
         """Make a domain of each case.

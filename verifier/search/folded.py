@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -55,18 +56,23 @@ class Folded:
         links: by curve, ``(k, K)``: what the first k joined coefficients add to those of its undecided elements.
         spread: ``(m + all K, n)``: what joined coefficients add to those of the input, each times its radius.
         constant: ``(m + all K,)``: what they add to the offset, with the input at its centre.
+        place: by node, and for the output, where its coefficients begin and end among the joined ones.
     """
 
-    def __init__(self, bounds: Bounds, cases: Cases, unstable: Mapping[str, Tensor], curves: Mapping[str, str]) -> None:
+    def __init__(self, bounds: Bounds, unstable: Mapping[str, Tensor], curves: Mapping[str, str]) -> None:
         """Fold a root's network (B = 1), whose undecided elements ``unstable`` lists by operand node."""
         graph = bounds.graph
-        self.bounds, self.cases, self.unstable, self.curves = bounds, cases, unstable, curves
+        self.bounds, self.unstable, self.curves = bounds, unstable, curves
         self.ops = {
             name: op.at(unstable[operand], graph.nodes[operand].shape)
             for name, operand in curves.items()
             if isinstance(op := graph.nodes[name].op, Curve)
         }
         self.order = [name for name in reversed(list(graph.nodes)) if name in unstable]
+        ends = [0, graph.n_outputs]
+        for name in self.order:
+            ends.append(ends[-1] + len(unstable[name]))
+        self.place = dict(zip([OUTPUT, *self.order], pairwise(ends), strict=True))
         box = bounds.boxes[INPUT]
         self.centre, self.radius = box.centre[0], box.radius[0]
         enclosures = {**bounds.enclosures, **{node.name: self._affine(node) for node in self._curves()}}
@@ -121,8 +127,8 @@ class Folded:
 class FoldedBatch:
     """Domains on a folded network, with everything prepared that does not depend on the variables."""
 
-    def __init__(self, folded: Folded, domains: NeuronDomains) -> None:
-        self.folded, self.domains = folded, domains
+    def __init__(self, folded: Folded, cases: Cases, domains: NeuronDomains) -> None:
+        self.folded, self.cases, self.domains = folded, cases, domains
         self.boxes = {name: domains.box(name) for name in folded.order}
         self.relaxations = {name: op.prepare(self.boxes[folded.curves[name]]) for name, op in folded.ops.items()}
 
@@ -131,7 +137,7 @@ class FoldedBatch:
 
         ``record`` receives the coefficients at the undecided elements of every curve, ``(B, K)``.
         """
-        folded, cases, case = self.folded, self.folded.cases, self.domains.case
+        folded, cases, case = self.folded, self.cases, self.domains.case
         joined = (variables.weights.unsqueeze(1) @ cases.y_rows[case]).squeeze(1)
         least = -(variables.weights * cases.bound[case]).sum(1)
         for name in folded.order:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.centred import Centred
-from verifier.bounds.optimise import JointAscent
+from verifier.bounds.optimise import Climb, JointAscent
 from verifier.bounds.schedule import (
     BOTH,
     CROWN,
@@ -24,6 +24,7 @@ from verifier.bounds.schedule import (
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.curves import Curve
 from verifier.problem import Cases
+from verifier.search.folded_ascent import FoldedAscent
 from verifier.sets import Box
 
 FEW_INPUTS = 50
@@ -85,12 +86,22 @@ class Root:
         Raises:
             TimeoutError: the deadline passed (``until`` only ends the optimisation).
         """
-        ascent = JointAscent(self.fast, rows.to(torch.float32))
+        ascent = self._ascent(rows.to(torch.float32))
         ascent.run(threshold.to(torch.float32), iterations, until)
         exact = self.exact
         known = _known(exact.boxes)
         better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
-        return Root(better, rounded(better), ascent.best_alpha)
+        return Root(better, rounded(better), ascent.output_slopes())
+
+    def _ascent(self, rows: Tensor) -> Climb:
+        """Choose the cheaper way to ascend."""
+        unstable, nodes = self.unstable(), self.fast.graph.nodes
+        if not unstable or not FoldedAscent.pays(self.fast, unstable):
+            return JointAscent(self.fast, rows)
+        curves = {name: node.parents[0] for name, node in nodes.items() if isinstance(node.op, Curve)}
+        return FoldedAscent(
+            self.fast, rows, unstable, {name: operand for name, operand in curves.items() if operand in unstable}
+        )
 
     def narrow(self, name: str, box: Box) -> Root:
         """Take over a better box ``(1, *node)`` that holds at a node, with what follows from it by intervals."""
