@@ -15,7 +15,7 @@ from verifier.graph.graph import OUTPUT
 from verifier.search.folded import DENSE, Folded
 from verifier.sets import Box, cut, flat
 
-KEPT = 1 << 27
+KEPT = 1 << 26
 """Slopes that one ascent may have."""
 
 

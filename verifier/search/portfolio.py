@@ -22,6 +22,9 @@ from verifier.search.root import Root, Roots
 FIRST_TURN = 1.0
 """Seconds of the first turn; each later turn is longer by half."""
 
+SLOW, TRIAL = 0.1, 0.25
+"""A way that closes at most this part of what the best one does has turns of this part of the length."""
+
 ROOT_ITERATIONS = 100
 ROOT_SHARE = 0.3
 """Steps, and part of the time left, that optimising the bounds of one input box may take before its search."""
@@ -246,7 +249,8 @@ def take_turns(
         fastest = max(busy, key=rate.__getitem__)
         k = busy[turn // 4 % len(busy)] if turn % 4 == 3 else fastest  # each fourth turn goes round
         before, begun = arms[k].left(), time.monotonic()
-        arms[k].run(min(until, begun + seconds), rounds)
+        trial = rate[k] <= SLOW * rate[fastest] and k != fastest
+        arms[k].run(min(until, begun + seconds * (TRIAL if trial else 1)), rounds)
         if arms[k].counterexample is not None:
             return arms[k].counterexample, case
         spent = time.monotonic() - begun
