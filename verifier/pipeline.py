@@ -107,6 +107,7 @@ class Run:
     checker: Witness
     generator: torch.Generator
     leaves: list[Leaves] = field(default_factory=list)
+    attacked: float = -math.inf
 
     @staticmethod
     def prepare(
@@ -215,11 +216,11 @@ class Run:
         with timed(self.progress, "lines"), torch.no_grad(), one_thread():
             return lines.run(case, until)
 
-    def attack(self, case: Tensor, share: float, least: float) -> Counterexample | None:
+    def attack(self, case: Tensor, share: float, least: float, most: float = math.inf) -> Counterexample | None:
         """Look for a counterexample for a part of the time that is left, or a few tenths of a second."""
         left = self.deadline - time.monotonic()
-        budget = least if math.isinf(left) else min(max(least, share * left), left)
-        until = time.monotonic() + budget
+        budget = least if math.isinf(left) else min(max(least, min(share * left, most)), left)
+        self.attacked = until = time.monotonic() + budget
         with timed(self.progress, "attack"):
             if varying(self.cases) <= LOW_DIMENSION:
                 found = Corners().run(self.fast, case, self.checker, until, self.generator)
@@ -240,8 +241,9 @@ class Run:
             return attack.run(problem, boxes, case, self.checker, time.monotonic() + min(2.0, 0.05 * left))
 
     def between(self, case: Tensor) -> Counterexample | None:
-        """Attack again between two turns of the search."""
-        return self.attack(case, 0.03, 0.2) if self.config.attack else None
+        """Attack again between two turns of the search, for a part of the time since the last attack."""
+        most = 0.2 * (time.monotonic() - self.attacked)
+        return self.attack(case, 0.03, 0.2, most) if self.config.attack else None
 
 
 @dataclass

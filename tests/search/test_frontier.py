@@ -216,12 +216,14 @@ class FakeArm:
     counterexample: Counterexample | None = None
     runs: int = 0
     part: float = 1.0
+    granted: list[float] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     open: set[int] = field(default_factory=lambda: {0, 1, 2})
 
     def run(self, until: float, rounds: int | None) -> None:
         del rounds
         assert until > time.monotonic()
+        self.granted.append(until - time.monotonic())
         self.runs += 1
         self.part *= self.fast
         if self.order:
@@ -268,6 +270,19 @@ def test_the_faster_arm_gets_more_turns_and_the_other_still_some(first: int) -> 
     fast, slow = arms
     assert turns(*(arms if first == 0 else arms[::-1]), seconds=0.2) == (None, [0, 1, 2])
     assert fast.runs > slow.runs > 2
+
+
+def test_an_arm_that_closes_nothing_has_short_turns() -> None:
+    fast, slow = FakeArm([9] * 9 + [0, 1, 2], 0.9), FakeArm([], 1.0)
+    assert turns(fast, slow, seconds=1000.0) == (None, [])
+    assert len(slow.granted) >= 2
+    assert max(slow.granted[1:]) < 0.5 * max(fast.granted)
+
+
+def test_idle_arms_have_no_turns() -> None:
+    done, other = FakeArm([], open=set()), FakeArm([0])
+    assert turns(other, done, seconds=0.05) == (None, [1, 2])
+    assert done.runs == 0
 
 
 def test_what_no_arm_closes_stays_open() -> None:

@@ -28,7 +28,7 @@ CURVES: dict[str, Op | None] = {"relu": None, "leaky": LeakyRelu(-0.3), "clip": 
 @pytest.fixture(autouse=True)
 def always_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks are refined too."""
-    monkeypatch.setattr(Folded, "pays", staticmethod(lambda bounds, unstable: True))
+    monkeypatch.setattr(Folded, "pays", staticmethod(lambda bounds, neurons: True))
 
 
 def network(name: str, seed: int) -> Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -86,7 +87,64 @@ def start_slopes(
     return alpha
 
 
-class JointAscent:
+class Climb(ABC):
+    """Gradient ascent on the bounds of output rows.
+
+    Attributes:
+        adam: what moves the slopes.
+        best: the best bounds met of the output rows, ``(S,)``.
+    """
+
+    adam: Adam
+    best: Tensor
+
+    @abstractmethod
+    def evaluate(self) -> Tensor:
+        """Bound everything with the present slopes; return the output rows' bounds ``(S,)``, differentiable."""
+
+    @abstractmethod
+    def keep(self, better: Tensor) -> None:
+        """Remember the slopes of some output rows, by a mask ``(S,)``."""
+
+    @abstractmethod
+    def project(self) -> None:
+        """Return the slopes to where they are useful after a step."""
+
+    @abstractmethod
+    def slopes(self) -> dict[str, Slopes]:
+        """Return the best slopes met of the intermediate rows, for a certified pass."""
+
+    @abstractmethod
+    def output_slopes(self) -> dict[str, Tensor]:
+        """Return the best slopes met of the output rows, ``(P, 1, S, *node)`` by curve."""
+
+    def run(self, threshold: Tensor, iterations: int, until: float) -> None:
+        """Ascend until every row exceeds its threshold ``(S,)``, or nothing improves any more.
+
+        Rows that have reached their thresholds leave the objective.
+        """
+        stalled, seconds = 0, 0.0
+        for _ in range(iterations):
+            begun = time.monotonic()
+            least = self.evaluate()
+            value = least.detach()
+            gain = float(torch.where(value > self.best, value - self.best, 0)[self.best < threshold].sum())
+            better = value > self.best
+            self.best = torch.where(better, value, self.best)
+            self.keep(better)
+            stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(0, 1e30).sum()) else 0
+            missing = ~(self.best > threshold)
+            if not self.adam.parameters or not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
+                return
+            gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
+            if seconds == 0 and until - begun < FEW_STEPS * (time.monotonic() - begun):
+                self.adam.rates = [FAST_RATE] * len(self.adam.rates)
+            self.adam.step(gradients)
+            self.project()
+            seconds = time.monotonic() - begun
+
+
+class JointAscent(Climb):
     """Alpha-CROWN over a network at one input box: the slopes of every row, intermediate rows included.
 
     Heuristic by itself (it runs without rounding margins): ``slopes`` are to be used by a certified pass.
@@ -183,39 +241,13 @@ class JointAscent:
                     torch.where(better.view(-1, *[1] * (value.dim() - 3)), value, kept) if kept.shape[2] > 1 else value
                 )
 
-    def run(self, threshold: Tensor, iterations: int, until: float) -> None:
-        """Ascend until every row exceeds its threshold ``(S,)``, or nothing improves any more.
-
-        Rows that have reached their thresholds leave the objective.
-        """
-        stalled, seconds = 0, 0.0
-        for _ in range(iterations):
-            begun = time.monotonic()
-            least = self.evaluate()
-            value = least.detach()
-            gain = float(torch.where(value > self.best, value - self.best, 0)[self.best < threshold].sum())
-            better = value > self.best
-            self.best = torch.where(better, value, self.best)
-            for name, kept in self.best_alpha.items():
-                kept[:, :, better] = self.alpha[name].detach()[:, :, better]
-            stalled = stalled + 1 if gain < 1e-4 * float((threshold - self.best).clamp(0, 1e30).sum()) else 0
-            missing = ~(self.best > threshold)
-            if not self.adam.parameters or not missing.any() or stalled >= 5 or time.monotonic() + seconds > until:
-                return
-            gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
-            if seconds == 0 and until - begun < FEW_STEPS * (time.monotonic() - begun):
-                self.adam.rates = [FAST_RATE] * len(self.adam.rates)
-            self.adam.step(gradients)
-            self._project()
-            seconds = time.monotonic() - begun
-
     def _size(self, names: list[str], piece: Piece) -> int:
         """Count the elements of some nodes inside a piece's windows."""
         shapes = ((self.graph.nodes[name].shape, piece.windows.get(name, ())) for name in names)
         return sum(volume(shape, window) for shape, window in shapes)
 
     @torch.no_grad()
-    def _project(self) -> None:
+    def project(self) -> None:
         """Return the slopes to where they are useful after a step."""
         parts: list[tuple[dict[str, Tensor], Windows]] = [(self.alpha, {})]
         for start, inner in self.inner.items():
@@ -227,8 +259,17 @@ class JointAscent:
                 operands = (box.within(window) for box in operands_of(self.graph, node, self.boxes))
                 value.copy_(node.op.within(window, node.shape).project(value, *operands))
 
+    def keep(self, better: Tensor) -> None:
+        """See ``Climb.keep``."""
+        for name, kept in self.best_alpha.items():
+            kept[:, :, better] = self.alpha[name].detach()[:, :, better]
+
+    def output_slopes(self) -> dict[str, Tensor]:
+        """See ``Climb.output_slopes``."""
+        return self.best_alpha
+
     def slopes(self) -> dict[str, Slopes]:
-        """Return the best slopes met of the intermediate rows, for a certified pass."""
+        """See ``Climb.slopes``."""
         return {
             start: Slopes(elements, self.pieces[start], self.best_inner[start])
             for start, elements in self.elements.items()

@@ -52,6 +52,8 @@ class Search(Generic[D]):
         progress: counts, for people.
         leaves: what was closed.
         frontier: the open domains.
+        stuck: cases ``(C,)`` with an open domain that has nothing left to split.
+        stuck_weight: the share of the whole problem of such domains.
     """
 
     strategy: Strategy[D]
@@ -61,6 +63,8 @@ class Search(Generic[D]):
     frontier: Frontier[D] = field(default_factory=Frontier)
     counterexample: Counterexample | None = None
     rounds: int = 0
+    stuck: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    stuck_weight: float = 0.0
 
     def run(self, until: float, max_rounds: int | None = None) -> None:
         """Search until ``time.monotonic()`` passes a time, everything is closed, or a counterexample is found.
@@ -85,13 +89,36 @@ class Search(Generic[D]):
                     raise MemoryError("a single domain does not fit into device memory") from None
                 self.strategy.batch //= 2
                 continue
-            still_open = ~(children.bound > 0)
-            self.counterexample = self.witness(children.case[still_open], points[still_open])
-            self.frontier.push(children.take(still_open))
-            self.leaves.add(children.take(~still_open))
             self.progress.visited += len(children)
-            self.progress.closed += len(children) - int(still_open.sum())
+            self.progress.closed += self.enter(children, points)
             self.progress.open, self.progress.bound = len(self.frontier), self.frontier.worst
+
+    def enter(self, domains: D, points: Tensor) -> int:
+        """Take in bounded domains, and try a point of each that is open; return how many are closed."""
+        closed = domains.bound > 0
+        self.counterexample = self.witness(domains.case[~closed], points[~closed])
+        stuck = ~closed & domains.final
+        self.stuck = torch.cat([self.stuck.to(domains.case), domains.case[stuck]]).unique()
+        self.stuck_weight += float(domains.weight[stuck].sum())
+        self.frontier.push(domains.take(~closed & ~stuck))
+        self.leaves.add(domains.take(closed))
+        return int(closed.sum())
+
+    def cases(self) -> Tensor:
+        """Return the cases that are not closed."""
+        found: Tensor = torch.cat([self.stuck, self.frontier.cases().to(self.stuck)]).unique()
+        return found
+
+    @property
+    def weight(self) -> float:
+        """The share of the whole problem that is not closed."""
+        return self.frontier.weight + self.stuck_weight
+
+    def drop(self, case: Tensor) -> None:
+        """Forget cases that were decided elsewhere."""
+        self.frontier.drop(case)
+        self.stuck = self.stuck[~torch.isin(self.stuck, case.to(self.stuck))]
+        self.stuck_weight *= bool(len(self.stuck))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from verifier.bounds.schedule import Bounds
 from verifier.problem import Cases
 from verifier.search.ascent import Ascent, Bounder
 from verifier.search.branching.babsr import intercept_scores
+from verifier.search.final import multipliers
 from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root
@@ -55,14 +57,16 @@ class NeuronSplitting:
     @cached_property
     def folded(self) -> Folded | None:
         """The network folded to its undecided neurons, if that is worth it."""
-        bounds, cases = self.fast
+        bounds = self.fast[0]
         if not Folded.pays(bounds, self.neurons):
             return None
-        return Folded(bounds, cases, self.neurons)
+        return Folded(bounds, self.neurons)
 
     def _bounder(self, domains: NeuronDomains) -> Bounder:
         """Prepare domains for bounding in float32 without rounding margins."""
-        return self._batch(self.fast, domains) if self.folded is None else FoldedBatch(self.folded, domains)
+        if self.folded is None:
+            return self._batch(self.fast, domains)
+        return FoldedBatch(self.folded, self.fast[1], domains)
 
     def roots(self, case: Tensor, bound: Tensor, row: Tensor, alpha_row: Tensor) -> NeuronDomains:
         """Make a domain of each case.
@@ -135,7 +139,31 @@ class NeuronSplitting:
     def bound(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         """Optimise slopes, multipliers and the row combination in float32; certify what closes in either precision."""
         done = [self._bound(part) for part in self._parts(domains)]
-        return NeuronDomains.cat([part[0] for part in done]), torch.cat([part[1] for part in done])
+        bounded, points = NeuronDomains.cat([part[0] for part in done]), torch.cat([part[1] for part in done])
+        last = (bounded.final & ~(bounded.bound > 0)).nonzero().flatten()
+        if not len(last):
+            return bounded, points
+        finished = [self.finish(bounded.take(place.unsqueeze(0)), points[place]) for place in last]
+        rest = torch.ones_like(bounded.final)
+        rest[last] = False
+        order = torch.cat([rest.nonzero().flatten(), last]).argsort()
+        points[last] = torch.cat([part[1] for part in finished])
+        return NeuronDomains.cat([bounded.take(rest), *(part[0] for part in finished)]).take(order), points
+
+    def finish(self, domain: NeuronDomains, point: Tensor) -> tuple[NeuronDomains, Tensor]:
+        """Close a domain that has nothing left to split by the best multipliers, or learn where it is violated."""
+        if time.monotonic() > self.deadline:
+            raise TimeoutError
+        found = multipliers(self._batch(self.exact, domain), self.deadline)
+        if found is None:
+            return domain, point.unsqueeze(0)
+        alpha = {}
+        for name, reader in self.neurons.readers.items():  # those of the pieces
+            alpha[name] = reader.op.start(*reader.boxes(domain.ends)).squeeze(2).transpose(0, 1).half()
+        better, x = replace(found[0], alpha=alpha), found[1]
+        least = self._certify_exactly(better)
+        closed = bool(least > 0)
+        return (replace(better, bound=least) if closed else domain), x.to(point)
 
     def _bound(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         best, value = self.ascent.run(domains, self.iterations)
@@ -202,5 +230,6 @@ class NeuronSplitting:
         """Choose the neurons that the next split will try, ``(B, C)``."""
         scores = torch.cat(list(intercept_scores(self.neurons.readers, record, domains.ends).values()), dim=1)
         best, top = scores.topk(min(self.count, scores.shape[1]), dim=1)
-        top = torch.where(best < 0, top[:, :1], top)  # a split does not help there
+        top = torch.where(best < 0, top[:, :1], top)  # decided ones are never split
+        top = torch.where(best[:, :1] < 0, -1, top)
         return torch.cat([top, top[:, :1].expand(-1, self.count - top.shape[1])], dim=1)

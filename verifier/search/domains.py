@@ -29,6 +29,11 @@ class Domains:
         """Return B."""
         return len(self.case)
 
+    @property
+    def final(self) -> Tensor:
+        """Tell which domains have nothing left to split, ``(B,)``."""
+        return torch.zeros_like(self.case, dtype=torch.bool)
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Apply a function to every tensor."""
         return dataclasses.replace(

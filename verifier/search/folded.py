@@ -10,6 +10,7 @@ The folded matrices carry rounding errors that nobody has bounded: what they say
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -56,17 +57,22 @@ class Folded:
             of its elements.
         spread: ``(m + all K, n)``: what joined coefficients add to those of the input, each times its radius.
         constant: ``(m + all K,)``: what they add to the offset, with the input at its centre.
+        place: by node, and for the output, where its coefficients begin and end among the joined ones.
     """
 
-    def __init__(self, bounds: Bounds, cases: Cases, neurons: Neurons) -> None:
+    def __init__(self, bounds: Bounds, neurons: Neurons) -> None:
         """Fold a root's network (B = 1)."""
         graph = bounds.graph
-        self.bounds, self.cases, self.neurons = bounds, cases, neurons
+        self.bounds, self.neurons = bounds, neurons
         self.order = list(reversed(neurons.elements))
         self.last = {
             name: min((operand.name for operand in reader.operands), key=self.order.index)
             for name, reader in neurons.readers.items()
         }
+        ends = [0, graph.n_outputs]
+        for name in self.order:
+            ends.append(ends[-1] + len(neurons.elements[name]))
+        self.place = dict(zip([OUTPUT, *self.order], pairwise(ends), strict=True))
         box = bounds.boxes[INPUT]
         self.centre, self.radius = box.centre[0], box.radius[0]
         enclosures = dict(bounds.enclosures)
@@ -119,8 +125,8 @@ class Folded:
 class FoldedBatch:
     """Domains on a folded network, with everything prepared that does not depend on the variables."""
 
-    def __init__(self, folded: Folded, domains: NeuronDomains) -> None:
-        self.folded, self.domains = folded, domains
+    def __init__(self, folded: Folded, cases: Cases, domains: NeuronDomains) -> None:
+        self.folded, self.cases, self.domains = folded, cases, domains
         self.boxes, self.readers = domains.ends, folded.neurons.readers
         self.relaxations = {name: reader.op.prepare(*reader.boxes(self.boxes)) for name, reader in self.readers.items()}
 
@@ -129,7 +135,7 @@ class FoldedBatch:
 
         ``record`` receives the coefficients at the elements of every reader, ``(B, E)``.
         """
-        folded, cases, case = self.folded, self.folded.cases, self.domains.case
+        folded, cases, case = self.folded, self.cases, self.domains.case
         joined = (variables.weights.unsqueeze(1) @ cases.y_rows[case]).squeeze(1)
         least = -(variables.weights * cases.bound[case]).sum(1)
         pulled = {name: torch.zeros_like(box.lower) for name, box in self.boxes.items()}

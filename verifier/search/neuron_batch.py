@@ -27,7 +27,8 @@ class NeuronDomains(Domains):
         alpha: parameters by reader, ``(B, P, E)`` in half precision: any are sound.
         beta: multipliers of the boxes by node, ``(B, K)``: large ones cancel, so half precision will not do.
         weights: the combination of the case's rows that is bounded, ``(B, R)``, on the simplex.
-        candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined.
+        candidates: neurons worth splitting, best first, ``(B, C)``: positions in all nodes' K, joined; -1 where every
+            neuron is decided.
     """
 
     lower: dict[str, Tensor]
@@ -36,6 +37,11 @@ class NeuronDomains(Domains):
     beta: dict[str, Tensor]
     weights: Tensor
     candidates: Tensor
+
+    @property
+    def final(self) -> Tensor:
+        """See ``Domains.final``."""
+        return self.candidates[:, 0] < 0
 
     @property
     def ends(self) -> dict[str, Box]:

@@ -22,6 +22,9 @@ from verifier.search.root import Root, Roots
 FIRST_TURN = 1.0
 """Seconds of the first turn; each later turn is longer by half."""
 
+SLOW, TRIAL = 0.1, 0.25
+"""A way that closes at most this part of what the best one does has turns of this part of the length."""
+
 ROOT_ITERATIONS = 100
 ROOT_SHARE = 0.3
 """Steps, and part of the time left, that optimising the bounds of one input box may take before its search."""
@@ -94,15 +97,15 @@ class InputArm:
 
     def cases(self) -> Tensor:
         """See ``Arm.cases``."""
-        return self.search.frontier.cases()
+        return self.search.cases()
 
     def drop(self, case: Tensor) -> None:
         """See ``Arm.drop``."""
-        self.search.frontier.drop(case)
+        self.search.drop(case)
 
     def left(self) -> float:
         """See ``Arm.left``."""
-        return self.search.frontier.weight
+        return self.search.weight
 
     def idle(self) -> bool:
         """See ``Arm.idle``."""
@@ -135,6 +138,8 @@ class NeuronArm:
             if self.search is None or not len(self.search.frontier):
                 if not len(self.waiting):
                     return
+                if self.search is not None:
+                    self.stuck = torch.cat([self.stuck, self.search.stuck])
                 self.search = self._open()
             if self.counterexample is None:
                 begun, visited = time.monotonic(), self.progress.visited
@@ -155,7 +160,7 @@ class NeuronArm:
 
     def _refine(self, search: Search[NeuronDomains]) -> Search[NeuronDomains]:
         """Refine the root of a search, and start anew from it; go on with the search if that gains too little."""
-        strategy, case = search.strategy, search.frontier.cases()
+        strategy, case = search.strategy, search.cases()
         assert isinstance(strategy, NeuronSplitting)
         if self.refinements and strategy.folded is not None:
             until = time.monotonic() + self._share(REFINE_SHARE)
@@ -192,19 +197,15 @@ class NeuronArm:
             self.stuck = torch.cat([self.stuck, case[still]])
         elif len(still):
             alpha_row = still * cases.bound.shape[1] + row[still]
-            domains, points = strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row))
-            kept = ~(domains.bound > 0)
-            search.frontier.push(domains.take(kept))
-            self.leaves.add(domains.take(~kept))
-            case = domains.case[kept]
-            self.counterexample = self.witness(case, points[kept]) or self.on_root(root, case)
+            search.enter(*strategy.bound(strategy.roots(case[still], least[still], row[still], alpha_row)))
+            self.counterexample = search.counterexample or self.on_root(root, search.cases())
         return search
 
     def cases(self) -> Tensor:
         """See ``Arm.cases``."""
         parts = [self.waiting, self.stuck]
         if self.search is not None:
-            parts.append(self.search.frontier.cases())
+            parts.append(self.search.cases())
         found: Tensor = torch.cat(parts).unique()
         return found
 
@@ -213,11 +214,11 @@ class NeuronArm:
         self.waiting = self.waiting[~torch.isin(self.waiting, case)]
         self.stuck = self.stuck[~torch.isin(self.stuck, case)]
         if self.search is not None:
-            self.search.frontier.drop(case)
+            self.search.drop(case)
 
     def left(self) -> float:
         """See ``Arm.left``."""
-        searched = 0.0 if self.search is None else self.search.frontier.weight
+        searched = 0.0 if self.search is None else self.search.weight
         return (len(self.waiting) + len(self.stuck)) / max(1, len(self.roots.cases)) + searched
 
     def idle(self) -> bool:
@@ -242,10 +243,14 @@ def take_turns(
     """
     rate, turn, seconds = [math.inf] * len(arms), 0, FIRST_TURN
     while len(case) and time.monotonic() < until:
-        fastest = max(range(len(arms)), key=rate.__getitem__)
-        k = turn // 4 % len(arms) if turn % 4 == 3 else fastest  # each fourth turn goes round
+        busy = [k for k, arm in enumerate(arms) if not arm.idle()]
+        if not busy:
+            break
+        fastest = max(busy, key=rate.__getitem__)
+        k = busy[turn // 4 % len(busy)] if turn % 4 == 3 else fastest  # each fourth turn goes round
         before, begun = arms[k].left(), time.monotonic()
-        arms[k].run(min(until, begun + seconds), rounds)
+        trial = rate[k] <= SLOW * rate[fastest] and k != fastest
+        arms[k].run(min(until, begun + seconds * (TRIAL if trial else 1)), rounds)
         if arms[k].counterexample is not None:
             return arms[k].counterexample, case
         spent = time.monotonic() - begun
@@ -258,6 +263,6 @@ def take_turns(
         turn, seconds = turn + 1, seconds * 1.5
         if len(case) and (found := between(case)) is not None:
             return found, case
-        if all(arm.idle() for arm in arms) or (rounds is not None and spent < 1e-3):
+        if rounds is not None and spent < 1e-3:
             break
     return None, case

@@ -101,7 +101,7 @@ def grow(strategy: NeuronSplitting, leaves: NeuronDomains, rounds: int, until: f
     for step in range(rounds + 1):
         pick = (worse(leaves) if step else torch.ones_like(leaves.case, dtype=torch.bool)).nonzero().flatten()
         whole, parts = torch.ones_like(leaves.case, dtype=torch.bool), []
-        for piece in pick.split(BATCH):
+        for piece in pick.split(BATCH) if len(pick) else ():
             if time.monotonic() > until:
                 break
             some = leaves.take(piece)
@@ -114,8 +114,8 @@ def grow(strategy: NeuronSplitting, leaves: NeuronDomains, rounds: int, until: f
 
 
 def worse(leaves: NeuronDomains) -> Tensor:
-    """Mark the open leaves that are no better than the mean of the open ones of their case, ``(B,)``."""
-    still = ~(leaves.bound > 0)
+    """Mark the open leaves that can be split and are no better than the mean of these in their case, ``(B,)``."""
+    still = ~(leaves.bound > 0) & ~leaves.final
     mean = torch.zeros_like(leaves.bound).scatter_reduce(
         0, leaves.case[still], leaves.bound[still], "mean", include_self=False
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.centred import Centred
-from verifier.bounds.optimise import JointAscent
+from verifier.bounds.optimise import Climb, JointAscent
 from verifier.bounds.schedule import (
     BOTH,
     CROWN,
@@ -23,6 +23,7 @@ from verifier.bounds.schedule import (
 )
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.problem import Cases
+from verifier.search.folded_ascent import FoldedAscent
 from verifier.search.neurons import Neurons, gaps
 from verifier.sets import Box
 
@@ -85,12 +86,19 @@ class Root:
 
         The optimisation ends at ``until``, the tightening of boxes by what it found at the deadline.
         """
-        ascent = JointAscent(self.fast, rows.to(torch.float32))
+        ascent = self._ascent(rows.to(torch.float32))
         ascent.run(threshold.to(torch.float32), iterations, until)
         exact = self.exact
         known = _known(exact.boxes)
         better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
-        return Root(better, rounded(better), ascent.best_alpha)
+        return Root(better, rounded(better), ascent.output_slopes())
+
+    def _ascent(self, rows: Tensor) -> Climb:
+        """Choose the cheaper way to ascend."""
+        neurons = self.neurons()
+        if not neurons.elements or not FoldedAscent.pays(self.fast, neurons):
+            return JointAscent(self.fast, rows)
+        return FoldedAscent(self.fast, rows, neurons)
 
     def narrow(self, name: str, box: Box) -> Root:
         """Take over a better box ``(1, *node)`` that holds at a node, with what follows from it by intervals."""
