@@ -139,7 +139,7 @@ def test_refine_leaves_wide_layers(most: float) -> None:
     bounds = bound_nodes(graph, box, INTERVAL)
     name = list(graph.nodes)[3]
     before = bounds.boxes[name]
-    after = refine(bounds, graph.nodes[name], before, most)
+    after = refine(bounds, graph.nodes[name], before, Method(backward=True, most=most))
     assert (after is before) == (most < 12)
 
 

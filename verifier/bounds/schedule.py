@@ -26,16 +26,26 @@ class Method:
     """Which bounds to combine; intervals are always among them.
 
     Backward bounds are left out at nodes with more than ``most`` undecided elements for each domain: there, narrower
-    domains are worth more.
+    domains are worth more. ``coarse`` is the part of the backward bounds' width that margins for rounding may be.
     """
 
     forward: bool = False
     backward: bool = False
     most: float = math.inf
+    coarse: float = math.inf
 
 
 INTERVAL, FORWARD, CROWN = Method(), Method(forward=True), Method(backward=True)
 BOTH = Method(forward=True, backward=True)
+
+
+class CoarseError(ArithmeticError):
+    """Margins for rounding are too large a part of a node's backward bounds; ``boxes`` are those found so far."""
+
+    def __init__(self, boxes: dict[str, Box]) -> None:
+        """Keep the boxes."""
+        super().__init__("rounding outweighs the bounds")
+        self.boxes = boxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +123,9 @@ def bound_nodes(
         slopes: by node, for backward bounds with B = 1: other slopes than those of least area.
         until: value of ``time.monotonic()`` after which boxes are no longer tightened backward.
 
+    Raises:
+        CoarseError: rounding takes a larger part of some bounds than the method allows.
+
     Property: sound in floating point; not complete.
     """
     bounds = Bounds(graph, until=until)
@@ -146,7 +159,7 @@ def bound_nodes(
             if slopes is not None and node.name in slopes:
                 box = refine_with(bounds, node, box, slopes[node.name])
             else:
-                box = refine(bounds, node, box, method.most)
+                box = refine(bounds, node, box, method)
         bounds.boxes[node.name] = box
     return bounds
 
@@ -185,10 +198,14 @@ def operands_of(graph: Graph, node: Node, boxes: Mapping[str, Box]) -> list[Box]
     return found
 
 
-def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
-    """Tighten a node's undecided elements by backward bounds, if they are at most so many for each domain."""
+def refine(bounds: Bounds, node: Node, box: Box, method: Method = CROWN) -> Box:
+    """Tighten a node's undecided elements by backward bounds, if they are not too many for each domain.
+
+    Raises:
+        CoarseError: see ``bound_nodes``.
+    """
     mask = undecided(bounds.graph, node, box)
-    if mask is None or not 0 < int(mask.sum()) <= most * len(mask):
+    if mask is None or not 0 < int(mask.sum()) <= method.most * len(mask):
         return box
     domains = len(mask)
     flat = mask.reshape(domains, -1)
@@ -201,7 +218,10 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
             part = shared[piece.index]
             rows = piece.unit_rows(part, lower).unsqueeze(0)
             rows = rows.expand(domains, *rows.shape[1:])
-            least, negated = bounds.within(piece).rows(rows, node.name).minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+            found = bounds.within(piece).rows(rows, node.name)
+            least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+            if not _fine(found.error, least, negated, method.coarse):
+                raise CoarseError(bounds.boxes)
             lower[:, part] = torch.fmax(lower[:, part], least)
             upper[:, part] = torch.fmin(upper[:, part], -negated)
     else:  # a domain for each undecided element
@@ -212,10 +232,20 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
             domain, element = pairs[piece.index].unbind(1)
             rows = torch.stack(piece.unit_rows(element, lower).chunk(2), dim=1)
             local = bounds.within(piece).take(domain)
-            least, negated = local.rows(rows, node.name).minimum(local.boxes[INPUT]).unbind(1)
+            found = local.rows(rows, node.name)
+            least, negated = found.minimum(local.boxes[INPUT]).unbind(1)
+            if not _fine(found.error, least, negated, method.coarse):
+                raise CoarseError(bounds.boxes)
             lower[domain, element] = torch.fmax(lower[domain, element], least)
             upper[domain, element] = torch.fmin(upper[domain, element], -negated)
     return Box(lower.view_as(box.lower), upper.view_as(box.upper))
+
+
+def _fine(error: Tensor | None, least: Tensor, negated: Tensor, coarse: float) -> bool:
+    """Tell whether margins for rounding are a small enough part of the widths of some bounds."""
+    if error is None or math.isinf(coarse):
+        return True
+    return bool(error.sum() <= coarse * (-negated - least).sum())
 
 
 def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from verifier.bounds.schedule import (
     FORWARD,
     INTERVAL,
     Bounds,
+    CoarseError,
     bound_nodes,
     relax_all,
 )
@@ -29,6 +30,9 @@ from verifier.sets import Box
 
 CROWN_SHARE, CERTIFY_SHARE = 0.3, 0.5
 """Parts of the time left that tightening the boxes of a root may take, plainly and by optimised slopes."""
+
+COARSE = 0.05
+"""Part of the width of backward bounds in float32 that may be margins for rounding before float64 takes over."""
 
 FEW_INPUTS = 50
 """Varying inputs up to which forward bounds, which cost a column for each, are worth having."""
@@ -53,7 +57,7 @@ class Root:
         return Root(exact, rounded(exact), {})
 
     def crown(self, until: float = math.inf) -> Root:
-        """Add plain backward bounds: in float32, but in float64 where few inputs vary.
+        """Add plain backward bounds: in float32, but in float64 where few inputs vary, or rounding is in the way.
 
         Few inputs move the values little; rounding, which knows only their size, is then not small beside that. A pass
         in float32 about the middle decides most neurons there, and leaves the others alone to float64. After ``until``
@@ -63,8 +67,12 @@ class Root:
             known = self._narrowed(self._about_middle(until))
             exact = bound_nodes(self.exact.graph, self.box, CROWN, known=known, until=until)
             return Root(exact, rounded(exact), {})
-        fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], CROWN, known=self.fast.boxes, until=until)
-        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=self._narrowed(fast.boxes))
+        graph, method = self.exact.graph, replace(CROWN, coarse=COARSE)
+        try:
+            fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], method, known=self.fast.boxes, until=until)
+            exact = bound_nodes(graph, self.box, INTERVAL, known=self._narrowed(fast.boxes))
+        except CoarseError as error:
+            exact = bound_nodes(graph, self.box, CROWN, known=self._narrowed(error.boxes), until=until)
         return Root(exact, rounded(exact), {})
 
     def _narrowed(self, boxes: dict[str, Box]) -> dict[str, Box]:
