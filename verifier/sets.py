@@ -158,17 +158,9 @@ class Diagonal:
 
     def pullback(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """See ``Enclosure.pullback``: positive coefficients take the lower line, negative ones the upper line."""
-        if self.lower_offset is None and self.upper_offset is not None and not self.upper_slope.requires_grad:
-            pulled, offset = _Wedge.apply(  # type: ignore[no-untyped-call]
-                rows, self.lower_slope, self.upper_slope, self.upper_offset
-            )
-            return (pulled,), offset
-        positive, negative = rows.clamp(min=0), rows.clamp(max=0)
-        pulled = torch.addcmul(positive * self.lower_slope, negative, self.upper_slope)
-        offset = rows.new_zeros(rows.shape[:2])
-        for part, line in ((positive, self.lower_offset), (negative, self.upper_offset)):
-            if line is not None:
-                offset = offset + dot(part, line)
+        pulled, offset = _Pullback.apply(  # type: ignore[no-untyped-call]
+            rows, self.lower_slope, self.lower_offset, self.upper_slope, self.upper_offset
+        )
         return (pulled,), offset
 
     def take(self, index: Tensor) -> Diagonal:
@@ -217,30 +209,49 @@ class Planes:
         return Planes(lower, change(self.lower_offset), upper, change(self.upper_offset))
 
 
-class _Wedge(torch.autograd.Function):
-    """The pullback through lines of which only the lower slope has a gradient: fewer passes over memory."""
+class _Pullback(torch.autograd.Function):
+    """The pullback through two lines, and its gradient, in fewer passes over memory than by their parts."""
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, lower_slope: Tensor, upper_slope: Tensor, upper_offset: Tensor
+        ctx: Any,
+        rows: Tensor,
+        lower_slope: Tensor,
+        lower_offset: Tensor | None,
+        upper_slope: Tensor,
+        upper_offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         negative = rows < 0
         slope = torch.where(negative, upper_slope, lower_slope)
-        ctx.save_for_backward(rows, slope, negative, upper_offset)
-        ctx.shape = lower_slope.shape
-        return rows * slope, dot(rows.clamp(max=0), upper_offset)
+        offset = rows.new_zeros(rows.shape[:2])
+        if lower_offset is not None:
+            offset = offset + dot(rows.clamp(min=0), lower_offset)
+        if upper_offset is not None:
+            offset = offset + dot(rows.clamp(max=0), upper_offset)
+        ctx.save_for_backward(rows, slope, negative, lower_offset, upper_offset)
+        ctx.shapes = lower_slope.shape, upper_slope.shape
+        return rows * slope, offset
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         pulled, offset = gradients
-        rows, slope, negative, upper_offset = ctx.saved_tensors
-        by_rows = by_slope = None
-        if ctx.needs_input_grad[0]:
-            price = offset.reshape(*offset.shape, *[1] * (rows.dim() - 2)) * upper_offset
-            by_rows = torch.addcmul(price.masked_fill_(~negative, 0), slope, pulled)
-        if ctx.needs_input_grad[1]:
-            by_slope = (rows * pulled).masked_fill_(negative, 0).sum_to_size(ctx.shape)
-        return by_rows, by_slope, None, None
+        rows, slope, negative, lower_offset, upper_offset = ctx.saved_tensors
+        each = offset.reshape(*offset.shape, *[1] * (rows.dim() - 2))
+        needed = ctx.needs_input_grad
+        found: list[Tensor | None] = [None] * 5
+        if needed[0]:
+            nothing = rows.new_zeros(())
+            low, high = (nothing if line is None else line for line in (lower_offset, upper_offset))
+            found[0] = torch.addcmul(each * torch.where(negative, high, low), slope, pulled)
+        if needed[1] or needed[3]:
+            steep = rows * pulled
+            for k, shape, mask in ((1, ctx.shapes[0], negative), (3, ctx.shapes[1], ~negative)):
+                found[k] = steep.masked_fill(mask, 0).sum_to_size(shape) if needed[k] else None
+        if lower_offset is not None and needed[2]:
+            found[2] = (rows.clamp(min=0) * each).sum_to_size(lower_offset.shape)
+        if upper_offset is not None and needed[4]:
+            found[4] = (rows.clamp(max=0) * each).sum_to_size(upper_offset.shape)
+        return tuple(found)
 
 
 BLOCK = 64

@@ -14,7 +14,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -94,6 +94,11 @@ class Smooth(Curve, register=False):
         assert best is not None and place is not None
         return sign * best, place
 
+    def offset(self, x: Box, slope: Tensor, sign: int) -> Tensor:
+        """Return what ``extreme`` does, without the place; differentiable in the ends of the boxes and the slope."""
+        found: Tensor = _Offset.apply(x.lower, x.upper, slope, self, sign)  # type: ignore[no-untyped-call]
+        return found
+
     def _candidates(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield points, and upper bounds of ``sign * (f - slope * x)`` around them that cover the boxes together.
 
@@ -172,7 +177,7 @@ class Smooth(Curve, register=False):
         lower, upper = self.start(box) if alpha is None else self.project(alpha, box)
         wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
         outside = self.outside(wide)
-        low, high = self.extreme(wide, lower, -1)[0], self.extreme(wide, upper, 1)[0]
+        low, high = self.offset(wide, lower, -1), self.offset(wide, upper, 1)
         return Diagonal(lower, low.masked_fill(outside, -math.inf), upper, high.masked_fill(outside, math.inf))
 
     def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,6 +192,29 @@ class Smooth(Curve, register=False):
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the middle, while the box is not too narrow to matter."""
         return torch.where(x.wide, x.centre, torch.nan)
+
+
+class _Offset(torch.autograd.Function):
+    """The extreme of ``f(x) - a x``: it changes with a by -x at its place, and with an end only where it lies there."""
+
+    @staticmethod
+    def forward(ctx: Any, lower: Tensor, upper: Tensor, slope: Tensor, curve: Smooth, sign: int) -> Tensor:
+        value, place = curve.extreme(Box(lower, upper), slope, sign)
+        ctx.save_for_backward(lower, upper, slope, place)
+        ctx.curve = curve
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        lower, upper, slope, place = ctx.saved_tensors
+        (gradient,) = gradients
+        by_end: list[Tensor | None] = [None, None]
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            for k, end in enumerate((lower, upper)):
+                rise = (ctx.curve.slopes(Box(end, end))[0] - slope) * gradient
+                by_end[k] = torch.where(place == end, rise, 0).sum_to_size(end.shape)
+        by_slope = (-place * gradient).sum_to_size(slope.shape) if ctx.needs_input_grad[2] else None
+        return by_end[0], by_end[1], by_slope, None, None
 
 
 def _times(slope: Tensor, x: Tensor) -> Tensor:
