@@ -17,6 +17,9 @@ from verifier.sets import Box, flat
 WORK = 10**10
 """Multiplications of one round of forward bounds."""
 
+MOST, FULL = 2048, 512
+"""Domains that a round takes at most, and up to which it makes more of few by splitting them several times."""
+
 UNDECIDED = 100
 """Undecided neurons of a layer, for each domain, up to which they are bounded backward."""
 
@@ -46,7 +49,7 @@ class InputSplitting:
         """
         self.exact = (graph.to(torch.float64), cases)
         self.fast = (graph.to(torch.float32), cases.to(torch.float32))
-        self.batch = min(512, max(8, WORK // ((varying(cases) + 6) * graph.work))) if batch is None else batch
+        self.batch = min(MOST, max(8, WORK // ((varying(cases) + 6) * graph.work))) if batch is None else batch
         self.double = double
         self.method = Method(forward=True, backward=True, most=UNDECIDED)
 
@@ -65,7 +68,7 @@ class InputSplitting:
             return domains
         while True:
             domains = self._halve(domains)
-            if 2 * len(domains) > self.batch:
+            if 2 * len(domains) > min(self.batch, FULL):
                 return domains
 
     def _halve(self, domains: InputDomains) -> InputDomains:

@@ -22,7 +22,10 @@ from torch import Tensor
 from verifier.ops.curves.curve import Curve
 from verifier.sets import Box, Diagonal, Enclosure
 
-STEPS = 40
+NEAR = 1e-4
+"""Part of a box's width by which a place may be missed where a second-order loss is all that follows."""
+
+STEPS = 30
 """Halvings of the range of slopes in the search for the line of least area."""
 
 
@@ -156,20 +159,35 @@ class Smooth(Curve, register=False):
     def start(self, *x: Box) -> Tensor:
         """See ``Curve.start``: the lines that touch the hull of the graph at the middle of the box.
 
-        A line's area against f depends on its height there alone: above f, a line that touches left of the middle gets
-        lower there by a smaller slope, and one that touches right of it by a larger one.
+        That is the tangent at the middle, or the chord, or what bisection finds between the two: a line's area against
+        f depends on its height there alone, and above f, a line that touches left of the middle gets lower there by a
+        smaller slope, and one that touches right of it by a larger one.
         """
         (box,) = x
         middle, found = box.centre, []
+        width = box.upper - box.lower
+        chord = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
+        least, most = self.slopes(box)
+        chord, tangent = chord.clamp(least, most), self.slopes(Box(middle, middle))[0]
         for sign in (-1, 1):
-            low, high = self.slopes(box)
-            for _ in range(STEPS):
-                slope = low + (high - low) / 2
-                _, place = self.extreme(box, slope, sign)
-                smaller = (place < middle) if sign > 0 else (place > middle)
-                low, high = torch.where(smaller, low, slope), torch.where(smaller, slope, high)
-            found.append(low + (high - low) / 2)
+            places = self.extreme(box, tangent, sign)[1], self.extreme(box, chord, sign)[1]
+            ends = (places[1] == box.lower) | (places[1] == box.upper)
+            near = (places[0] - middle).abs() <= NEAR * width
+            slope, hard = torch.where(ends, chord, tangent), ~ends & ~near
+            if hard.any():
+                slope[hard] = self._bisect(Box(box.lower[hard], box.upper[hard]), sign)
+            found.append(slope)
         return torch.stack(found).unsqueeze(2)
+
+    def _bisect(self, x: Box, sign: int) -> Tensor:
+        """Return the slopes of the lines that touch the upper (``sign`` = 1) or lower hull at the middle of boxes."""
+        middle, (low, high) = x.centre, self.slopes(x)
+        for _ in range(STEPS):
+            slope = low + (high - low) / 2
+            _, place = self.extreme(x, slope, sign)
+            smaller = (place < middle) if sign > 0 else (place > middle)
+            low, high = torch.where(smaller, low, slope), torch.where(smaller, slope, high)
+        return low + (high - low) / 2
 
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
