@@ -169,6 +169,11 @@ POWERS = {
     "Pow-of-constant": one("Pow", (2, 3), before=[np.float32([0.5, 1, 3])]),
 }
 
+CURVES = {op: one(op, (2, 3)) for op in ("Sinh", "Cosh", "Asinh")} | {
+    "Shrink": one("Shrink", (4, 5)),
+    "Shrink-soft": one("Shrink", (4, 5), lambd=0.75, bias=0.75),
+}
+
 RESIZED = {
     f"Resize-cubic-{mode}-{outside}-{k}": one(
         "Resize",
@@ -188,7 +193,7 @@ RESIZED = {
 
 @pytest.mark.parametrize(
     "proto",
-    [pytest.param(p, id=name) for table in (NORMALISED, REDUCED, POWERS, RESIZED) for name, p in table.items()],
+    [pytest.param(p, id=name) for table in (NORMALISED, REDUCED, POWERS, CURVES, RESIZED) for name, p in table.items()],
 )
 def test_one_operator(proto: onnx.ModelProto) -> None:
     assert_same_function(proto)
@@ -205,6 +210,12 @@ def test_groups_have_factors_before_opset_21() -> None:
 def test_logarithms_of_sums() -> None:
     nodes = [helper.make_node("Exp", ["x"], ["e"]), helper.make_node("ReduceLogSum", ["e"], ["y"], axes=[1])]
     assert_same_function(model(nodes, {"x": (2, 3)}))
+
+
+@pytest.mark.parametrize("op", ["Asin", "Acos", "Atanh", "Acosh"])
+def test_curves_on_a_part_of_the_line(op: str) -> None:
+    inside = helper.make_node("Cosh" if op == "Acosh" else "Softsign", ["x"], ["s"])
+    assert_same_function(model([inside, helper.make_node(op, ["s"], ["y"])], {"x": (2, 3)}))
 
 
 @pytest.mark.parametrize("second", [(2, 3), (3,)])

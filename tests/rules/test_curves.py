@@ -48,8 +48,13 @@ def power(op: Any, x: Any) -> Any:
 
 
 REFERENCE: dict[str, Callable[[Any, Any], Any]] = {
+    "Acosh": lambda op, x: mpmath.acosh(x),
+    "Asin": lambda op, x: mpmath.asin(x),
+    "Asinh": lambda op, x: mpmath.asinh(x),
     "Atan": lambda op, x: mpmath.atan(x),
+    "Atanh": lambda op, x: mpmath.atanh(x),
     "Cos": lambda op, x: mpmath.cos(x),
+    "Cosh": lambda op, x: mpmath.cosh(x),
     "Elu": elu,
     "Erf": lambda op, x: mpmath.erf(x),
     "Exp": lambda op, x: mpmath.exp(x),
@@ -62,6 +67,7 @@ REFERENCE: dict[str, Callable[[Any, Any], Any]] = {
     "Sigmoid": lambda op, x: logistic(x),
     "Silu": lambda op, x: x * logistic(x),
     "Sin": lambda op, x: mpmath.sin(x),
+    "Sinh": lambda op, x: mpmath.sinh(x),
     "Softplus": lambda op, x: softplus(x),
     "Softsign": lambda op, x: x / (1 + abs(x)),
     "Tan": lambda op, x: mpmath.tan(x),

@@ -21,10 +21,15 @@ from verifier.graph.lower.builder import (
 from verifier.graph.onnx_file import Array
 from verifier.ops.curves import (
     Abs,
+    Acosh,
+    Asin,
+    Asinh,
     Atan,
+    Atanh,
     Ceil,
     Clip,
     Cos,
+    Cosh,
     Elu,
     Erf,
     Exp,
@@ -39,10 +44,12 @@ from verifier.ops.curves import (
     PRelu,
     Relu,
     Round,
+    Shrink,
     Sigmoid,
     Sign,
     Silu,
     Sin,
+    Sinh,
     Softplus,
     Softsign,
     Tan,
@@ -56,6 +63,7 @@ FLOAT32_LARGEST = float(np.finfo(np.float32).max)
 
 PLAIN: dict[str, Op] = {
     **{kind.__name__: kind() for kind in (Relu, Abs, Sign, Sigmoid, Tanh, Atan, Erf, Softsign, Sin, Cos, Tan)},
+    **{kind.__name__: kind() for kind in (Sinh, Cosh, Asin, Asinh, Acosh, Atanh)},
     **{kind.__name__: kind() for kind in (Exp, Log, Softplus, Mish, HardSwish, Floor, Ceil, Round)},
     "Sqrt": Power(0.5),
     "Reciprocal": Power(-1.0),
@@ -68,6 +76,21 @@ PLAIN: dict[str, Op] = {
 def plain(b: Builder, call: Call) -> Operand:
     """Lower a curve without attributes."""
     return b.apply(PLAIN[call.proto.op_type], call.variable())
+
+
+@lowers("Acos")
+def acos(b: Builder, call: Call) -> Operand:
+    """Lower the arc cosine: a quarter turn less the arc sine."""
+    return b.subtract(np.array(math.pi / 2), b.apply(Asin(), call.variable()))
+
+
+@lowers("Shrink")
+def shrink(b: Builder, call: Call) -> Operand:
+    """Lower shrinking; a negative threshold is not supported."""
+    threshold = float(call.get("lambd", 0.5))
+    if threshold < 0:
+        raise call.unsupported(f"lambd = {threshold:g}; a non-negative one is supported")
+    return b.apply(Shrink(threshold, float(call.get("bias", 0.0))), call.variable())
 
 
 @lowers("Elu", "Celu", "Selu")
