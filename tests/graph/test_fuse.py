@@ -200,6 +200,10 @@ def relu_6(n: Spelled, x: str) -> str:
     return n("Min", n("Relu", x), 6)
 
 
+def clip_to_equal_ends(n: Spelled, x: str) -> str:
+    return n("Min", n("Max", x, np.full((1, 6), -2.0)), np.full(6, 3.0))
+
+
 def cube_by_products(n: Spelled, x: str) -> str:
     return n("Mul", n("Mul", x, x), n("Mul", x, 2))
 
@@ -243,6 +247,7 @@ SPELLED: dict[Writer, str] = {
     clip_by_extremes: "Clip",
     clip_the_other_way: "Clip",
     relu_6: "Clip",
+    clip_to_equal_ends: "Clip",
     cube_by_products: "Power",
     square_of_negative: "Power",
 }
@@ -310,6 +315,10 @@ def crossed_clip(n: Spelled, x: str) -> str:
     return n("Min", n("Max", x, 1), 0)
 
 
+def clip_to_several_ends(n: Spelled, x: str) -> str:
+    return n("Min", n("Max", x, -2.0), np.arange(6, dtype=np.float32))
+
+
 def per_channel_gate(n: Spelled, x: str) -> str:
     return n("Mul", x, n("Sigmoid", n("Mul", x, np.arange(1, 7, dtype=np.float32))))
 
@@ -323,6 +332,7 @@ ALIKE: list[Writer] = [
     root_of_a_cube,
     square_of_a_root,
     crossed_clip,
+    clip_to_several_ends,
     per_channel_gate,
 ]
 
@@ -399,6 +409,11 @@ def test_a_rule_that_is_wrong_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(fusing, "RULES", (wrong,))
     assert nonlinear(built(lambda n, x: n("Relu", x))) == ["Relu"]
+
+
+def test_curves_are_fused_with_the_layers_around_them() -> None:
+    kinds = [type(node.op).__name__ for node in load(built(gelu_torch)).nodes.values() if node.op]
+    assert kinds == ["View", "Linear", "Gelu", "Linear", "Reshape"]
 
 
 def test_nothing_to_fuse_changes_nothing() -> None:

@@ -38,7 +38,10 @@ class Peeled:
 
 def scalar(op: Scale | Translate) -> Fraction | None:
     """Return a constant that is the same for all elements."""
-    return Fraction(op.constant.item()) if op.constant.numel() == 1 else None
+    flat = op.constant.reshape(-1)
+    if len(flat) > 1 and not (flat[0] == flat[-1] and bool((flat == flat[0]).all())):
+        return None
+    return Fraction(flat[0].item()) if len(flat) and bool(flat[0].isfinite()) else None
 
 
 def affine(op: Op | None) -> tuple[Fraction, Fraction] | None:

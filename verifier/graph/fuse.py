@@ -26,13 +26,13 @@ from verifier.ops.select import Expand
 from verifier.ops.shape import Reshape, Transpose
 
 POINTS = 24
-"""Random points that a rewriting is tried at."""
+"""Random points that a rewriting is tried at; of large tensors fewer, which have many elements each."""
 
 TOLERANCE = 1e-9
 """What the results may differ by, relative to 1 and their size."""
 
-MOST_VALUES = 2**16
-"""Largest number of random values; of a larger tensor, only the first elements vary."""
+MOST_VALUES = 2**20
+"""How many random values there are at most, but for two points of any size."""
 
 SHARED = (Add, Curve, Expand, Neg, Product, ReduceSum, Reshape, Scale, Sub, Translate, Transpose)
 """Operators of which equal ones on the same operands are one."""
@@ -73,13 +73,18 @@ def same(one: Node, other: Node) -> bool:
         return False
     pairs = ((getattr(one.op, entry.name), getattr(other.op, entry.name)) for entry in dataclasses.fields(one.op))
     return all(
-        a is b or (torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else _plainly_equal(a, b))
+        a is b or (_equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else _plainly_equal(a, b))
         for a, b in pairs
     )
 
 
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Compare two tensors."""
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
 def _plainly_equal(a: object, b: object) -> bool:
-    """Compare what is not a tensor."""
+    """Compare what is not two tensors."""
     return not isinstance(a, Tensor) and not isinstance(b, Tensor) and type(a) is type(b) and a == b
 
 
@@ -122,7 +127,9 @@ def agree(nodes: Mapping[str, Node], root: Node, fresh: list[Node]) -> bool:
     if root.name in sources or fresh[-1].shape != root.shape:
         return False
     generator = torch.Generator().manual_seed(0)
-    values = {name: drawn(nodes[name].shape, generator) for name in sorted(sources)}
+    largest = max(math.prod(nodes[name].shape) for name in sources)
+    count = max(2, min(POINTS, MOST_VALUES // max(largest, 1)))
+    values = {name: drawn(nodes[name].shape, count, generator) for name in sorted(sources)}
     new = dict(values)
     for node in fresh:
         new[node.name] = node.op.forward(*(new[parent] for parent in node.parents)) if node.op else new[node.name]
@@ -134,15 +141,12 @@ def agree(nodes: Mapping[str, Node], root: Node, fresh: list[Node]) -> bool:
     return bool((near | ~finite).all()) and bool((finite | ~found.isfinite()).all()) and bool(finite.any())
 
 
-def drawn(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def drawn(shape: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
     """Draw points of several sizes, the latter half of them positive."""
-    size = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64).repeat(POINTS // 3)
-    count = max(1, min(math.prod(shape), MOST_VALUES // POINTS)) if math.prod(shape) else 0
-    values = size[:, None] * torch.randn(POINTS, count, dtype=torch.float64, generator=generator)
-    values[POINTS // 2 :] = values[POINTS // 2 :].abs()
-    if count < math.prod(shape):
-        values = values.repeat(1, -(-math.prod(shape) // count))[:, : math.prod(shape)]
-    return values.reshape(POINTS, *shape)
+    size = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64).repeat(count)[:count].reshape(-1, *[1] * len(shape))
+    values = size * torch.randn(count, *shape, dtype=torch.float64, generator=generator)
+    values[count // 2 :] = values[count // 2 :].abs()
+    return values
 
 
 def evaluated(nodes: Mapping[str, Node], root: str, values: Mapping[str, Tensor]) -> Tensor | None:
