@@ -311,6 +311,10 @@ def square_of_a_root(n: Spelled, x: str) -> str:
     return n("Pow", n("Sqrt", x), 2.0)
 
 
+def root_of_a_reciprocal_root(n: Spelled, x: str) -> str:
+    return n("Reciprocal", n("Pow", n("Abs", x), -0.5))
+
+
 def crossed_clip(n: Spelled, x: str) -> str:
     return n("Min", n("Max", x, 1), 0)
 
@@ -331,6 +335,7 @@ ALIKE: list[Writer] = [
     softplus_of_another_sum,
     root_of_a_cube,
     square_of_a_root,
+    root_of_a_reciprocal_root,
     crossed_clip,
     clip_to_several_ends,
     per_channel_gate,

@@ -45,7 +45,10 @@ def power_of_power(nodes: Nodes, node: Node) -> Draft | None:
     if first == 2 and second == Fraction(1, 2):
         return Draft(node).curve(Abs(), inner.parents[0], LINEAR, LINEAR)
     both = first * second
-    same_domain = both.denominator > 1 if first.denominator > 1 else min(first, second) > 0 and second.denominator == 1
+    if first.denominator > 1:  # for positive numbers, and 0 where no exponent is negative
+        same_domain = both.denominator > 1 and (first > 0 or both < 0)
+    else:
+        same_domain = second.denominator == 1 and min(first, second) > 0
     if not same_domain or not exact(both):
         return None
     return Draft(node).curve(Power(float(both)), inner.parents[0], LINEAR, LINEAR)
