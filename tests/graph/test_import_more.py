@@ -128,12 +128,21 @@ def test_initial_states_may_be_inputs() -> None:
     assert_same_function(model(nodes, inputs, constants, ["y", "yc"]))
 
 
-def test_sequences_of_several_lengths_are_refused() -> None:
-    proto = recurrent("GRU", lengths=LENGTH)
+@pytest.mark.parametrize("lengths", [[1, 3], [3, 2], [1, 2]])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize("kind", GATES)
+def test_sequences_of_several_lengths(kind: str, start: bool, direction: str, lengths: list[int]) -> None:
+    proto = recurrent(kind, lengths=LENGTH, direction=direction, start=start)
     tensor = next(entry for entry in proto.graph.initializer if entry.name == "lengths")
-    tensor.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 2], dtype=np.int32), "lengths"))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(lengths, dtype=np.int32), "lengths"))
+    assert_same_function(proto)
+
+
+@pytest.mark.parametrize("length", [LENGTH + 1, -1])
+def test_lengths_beyond_the_sequence_are_refused(length: int) -> None:
     with pytest.raises(UnsupportedError, match="lengths"):
-        load(proto)
+        load(recurrent("GRU", lengths=length))
 
 
 NORMALISED = {

@@ -120,7 +120,8 @@ def recurrent(b: Builder, call: Call) -> tuple[Operand, ...]:
     if first:
         x = b.transpose(x, (1, 0, 2))
     length, batch, _ = x.shape
-    steps = lengths(call, length)
+    ends = lengths(call, length, batch)
+    steps = int(ends.max())
     cells = cells_of(call, kind)
     hidden, count = cells[0].hidden, 2 if kind == "LSTM" else 1
     given = [initial(call, 5 + k, (len(cells), batch, hidden), b, first=first) for k in range(count)]
@@ -128,11 +129,11 @@ def recurrent(b: Builder, call: Call) -> tuple[Operand, ...]:
     for k, cell in enumerate(cells):
         start = tuple(piece(b, state, k) for state in given)
         back = (call.get("direction", "forward") == "reverse") or k == 1
-        runs.append(run(b, cell, x, start, range(steps)[:: -1 if back else 1]))
+        runs.append(run(b, cell, x, start, ends, range(steps)[:: -1 if back else 1]))
     rows = [joined(b, [b.reshape(h, (1, batch, hidden)) for h in hs], 0, length - steps) for hs, _ in runs]
     y = joined(b, [b.reshape(row, (length, 1, batch, hidden)) for row in rows], 1)
     last = [
-        joined(b, [b.reshape(ends[k], (1, batch, hidden)) for _, ends in runs], 0)  # one for each direction
+        joined(b, [b.reshape(states[k], (1, batch, hidden)) for _, states in runs], 0)  # one for each direction
         for k in range(count)
     ]
     if first:
@@ -140,14 +141,16 @@ def recurrent(b: Builder, call: Call) -> tuple[Operand, ...]:
     return y, *last
 
 
-def lengths(call: Call, length: int) -> int:
-    """Return the number of steps, the same for all sequences."""
+def lengths(call: Call, length: int, batch: int) -> Array:
+    """Return the number of steps of each sequence."""
     given = call.optional(4)
     if given is None or not given.size:
-        return length
-    if len(kinds := np.unique(given)) > 1 or not 0 < kinds[0] <= length:
-        raise call.unsupported(f"sequences of lengths {given.tolist()}; a common one, 1 to {length}, is supported")
-    return int(kinds[0])
+        return np.full(batch, length)
+    if given.shape != (batch,) or not 0 < given.min() <= given.max() <= length:
+        raise call.unsupported(
+            f"sequences of lengths {given.tolist()}; 1 to {length} for each of {batch} are supported"
+        )
+    return given
 
 
 def cells_of(call: Call, kind: str) -> list[Cell]:
@@ -187,8 +190,13 @@ def piece(b: Builder, state: Operand, k: int) -> Operand:
     return part
 
 
-def run(b: Builder, cell: Cell, x: Variable, state: State, order: range) -> tuple[list[Variable], list[Variable]]:
-    """Run a cell over steps in an order; return its outputs by place, and the last states."""
+def run(
+    b: Builder, cell: Cell, x: Variable, state: State, ends: Array, order: range
+) -> tuple[list[Variable], list[Variable]]:
+    """Run a cell over steps in an order; return its outputs by place, and the last states.
+
+    A sequence that has ended, or read backward has not begun, keeps its state, and its outputs are 0.
+    """
     kind = cell.call.proto.op_type
     bias = cell.inner_bias + cell.outer_bias
     if kind == "GRU" and cell.call.get("linear_before_reset", 0):
@@ -199,9 +207,18 @@ def run(b: Builder, cell: Cell, x: Variable, state: State, order: range) -> tupl
     found: dict[int, Variable] = {}
     for t in order:
         now = b.reshape(b.slice(ready, 0, t, t + 1), ready.shape[1:])
-        state = KINDS[kind][2](b, cell, now, state)
-        found[t] = variable(state[0])
+        fresh, runs = KINDS[kind][2](b, cell, now, state), (ends > t)[:, None]
+        found[t] = b.scale(variable(fresh[0]), double(runs))
+        state = tuple(held(b, variable(new), old, runs) for new, old in zip(fresh, state, strict=True))
     return [found[t] for t in sorted(found)], [variable(value) for value in state]
+
+
+def held(b: Builder, new: Variable, old: Operand, runs: Array) -> Variable:
+    """Return the new state of sequences that run, and the old one of the others."""
+    if runs.all():
+        return new
+    kept = b.scale(old, double(~runs)) if isinstance(old, Variable) else old * ~runs
+    return b.add(b.scale(new, double(runs)), kept)
 
 
 def variable(value: Operand) -> Variable:
