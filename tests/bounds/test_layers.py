@@ -58,7 +58,7 @@ NETS = {
     "Layer": net("LayerNormalization", (2, 4), weights(4), weights(4), epsilon=0.1),
     "Instance": net("InstanceNormalization", (1, 2, 4), weights(2), weights(2), epsilon=0.1),
     "Group": net("GroupNormalization", (1, 4, 2), weights(4), weights(4), num_groups=2, epsilon=0.1, opset=21),
-    "LRN": net("LRN", (1, 4, 2), size=3, alpha=0.5),
+    "LRN": net("LRN", (1, 4, 2, 1), size=3, alpha=0.5),
     "Lp": net("LpNormalization", (2, 3)),
     "L1": net("ReduceL1", (2, 3), np.array([1])),
     "LogSumExp": net("ReduceLogSumExp", (2, 3), np.array([1])),
