@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("specs",),
-    ("verifier.errors", "verifier.config", "verifier.result"),
+    ("verifier.errors", "verifier.files", "verifier.config", "verifier.result"),
     ("verifier.check",),
     ("verifier.sets", "verifier.graph", "verifier.ops"),
     ("verifier.bounds",),
@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier",),
     ("verifier.options", "verifier.report", "verifier.interrupts"),
     ("verifier.cli",),
+    ("verifier.__main__",),
 )
 """A module imports only from its own layer and those before it."""
 

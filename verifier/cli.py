@@ -30,6 +30,10 @@ STARTED = time.monotonic()
 DEFECT, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 128 + signal.SIGINT, 141
 """Exit codes besides 0; a process that is told to end (SIGTERM) leaves with 143 likewise."""
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_BLOCK, KEPT_MEMORY = 1 << 25, 1 << 30
+"""What the GNU C library calls two settings, and their values: blocks that are reused, and free memory that is kept."""
+
 LEAST_TIMEOUT = 1e-3
 """Seconds that a run gets where start-up used up the time limit."""
 
@@ -45,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         gc.disable()  # until the imports are done, see collect_again
+        keep_memory()
         leave(run(sys.argv[1:], STARTED))
     return run(argv, time.monotonic())
 
@@ -55,6 +60,16 @@ def leave(code: int) -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
+
+
+def keep_memory() -> None:
+    """Tell the C library not to give large blocks back, where it can be told: each would come back as zeroed pages."""
+    with suppress(OSError, AttributeError, ImportError, TypeError):
+        import ctypes
+
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
+        library.mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 
 def collect_again() -> None:

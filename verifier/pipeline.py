@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 LOW_DIMENSION = 12
 """Varying inputs up to which input splitting is tried first; up to ``FEW_INPUTS`` it takes its turns."""
 
+LINE_SHARE = 0.5
+"""Part of the time that following lines may take; an attack and a search go on with what is open then."""
+
 FEW_INPUTS = 50
 FEW_BOXES = 8
 
@@ -119,6 +122,7 @@ class Run:
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
             graph = load(model, device=device_of(config))
             cases = Cases.of(property_, graph)
+            graph = graph.ranking() if cases.ranks else graph
             dtype = coarsest(graph)
             dtype = torch.float64 if dtype == torch.float64 else torch.float32
             fast = Objective(graph.to(dtype), cases.to(dtype))
@@ -134,14 +138,12 @@ class Run:
             return None, case
         roots = Roots(self.graph, self.cases, self.deadline)
         lines = self.lines()
-        found = None
         if lines is None:
             case, found = self.first_look(case, roots.first)
+        else:
+            case, found = self.along_lines(case, lines)
         if found is None and len(case) and self.config.attack:
             found = self.attack(case, 0.01, 0.3)
-        if found is None and lines is not None:
-            with timed(self.progress, "lines"), torch.no_grad(), one_thread():
-                case, found = lines.run(case, self.deadline)
         if found is None and len(case) and self.few_boxes:
             case, found = self.look_at_boxes(case, roots.of), None
         inputs = varying(self.cases)
@@ -206,6 +208,12 @@ class Run:
             return LineSearch(self.graph.exact(), self.cases, self.checker, self.progress)
         except NotImplementedError:
             return None
+
+    def along_lines(self, case: Tensor, lines: LineSearch) -> tuple[Tensor, Counterexample | None]:
+        """Follow the network along lines for a part of the time; return the open cases, and a counterexample if any."""
+        until = time.monotonic() + LINE_SHARE * (self.deadline - time.monotonic())
+        with timed(self.progress, "lines"), torch.no_grad(), one_thread():
+            return lines.run(case, until)
 
     def attack(self, case: Tensor, share: float, least: float) -> Counterexample | None:
         """Look for a counterexample for a part of the time that is left, or a few tenths of a second."""

@@ -84,6 +84,15 @@ class Cases:
         return len(self.set_of)
 
     @property
+    def ranks(self) -> bool:
+        """Whether all conditions only compare two outputs, so that nothing but the outputs' order counts."""
+        rows = self.y_rows
+        compares = ((rows != 0).sum(-1) == 2) & (rows.amax(-1) == -rows.amin(-1))
+        nothing = (rows == 0).all(-1)
+        plain = self.x_rows is None or not self.x_rows.any()
+        return plain and not self.bound.any() and bool((compares | nothing).all())
+
+    @property
     def boxes(self) -> Box:
         """The distinct input boxes, ``(K, n)``."""
         return Box(self.lower, self.upper)

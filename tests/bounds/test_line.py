@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 import torch
 
 import verifier.bounds.line
+import verifier.ops.matrix
 from specs import Case, InputSet, Rows, Spec
 from tests.bounds.nets import Net, drawn, linear, normal
 from verifier.attack import Checker
-from verifier.bounds.line import Course, Line
+from verifier.bounds.line import GAP, Course, Line
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.arithmetic import Add
 from verifier.ops.curves import Abs, Relu
@@ -48,6 +50,16 @@ def mixed(seed: int, skip: bool = True) -> Graph:
     net.add(linear(generator, 8, 6))
     net.add(Relu())
     net.add(linear(generator, 6, 2))
+    return net.graph()
+
+
+def thin(seed: int) -> Graph:
+    """A network of matrices that are mostly zero."""
+    generator, net = drawn(seed), Net(3)
+    for k, n in itertools.pairwise((3, 12, 12, 12, 2)):
+        op = linear(generator, k, n)
+        net.add(replace(op, weight=torch.where(torch.rand(k, n, generator=generator) < 0.4, op.weight, 0)))
+        net.add(Relu())
     return net.graph()
 
 
@@ -89,17 +101,42 @@ def at(course: Course, point: int) -> list[Fraction]:
     ],
 )
 def test_values_lie_within_the_error_of_the_interpolation(graph: Graph, box: Box) -> None:
-    ((inputs, outputs),) = Line(graph).follow(box, time.monotonic() + 60)
+    ((_, inputs, outputs),) = Line(graph).follow(box, time.monotonic() + 60)
     assert at(inputs, 0) == [Fraction(value) for value in box.lower[0].tolist()]
     for piece in range(len(outputs.error)):
-        ends = [at(inputs, piece), at(inputs, piece + 1)]
-        known = [at(outputs, piece), at(outputs, piece + 1)]
-        for share in (Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(9, 10), Fraction(1)):
-            x = [a + share * (b - a) for a, b in zip(*ends, strict=True)]
-            y = exact(graph, x)
-            for got, a, b, error in zip(y, *known, outputs.error[piece].tolist(), strict=True):
-                assert abs(got - (a + share * (b - a))) <= Fraction(error)
+        assert_interpolates(graph, inputs, outputs, piece)
     assert outputs.error.max() < 1e-8
+
+
+def assert_interpolates(graph: Graph, inputs: Course, outputs: Course, piece: int) -> None:
+    """Compare a piece of the line with fractions."""
+    ends = [at(inputs, piece), at(inputs, piece + 1)]
+    known = [at(outputs, piece), at(outputs, piece + 1)]
+    for share in (Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(9, 10), Fraction(1)):
+        x = [a + share * (b - a) for a, b in zip(*ends, strict=True)]
+        y = exact(graph, x)
+        for got, a, b, error in zip(y, *known, outputs.error[piece].tolist(), strict=True):
+            assert abs(got - (a + share * (b - a))) <= Fraction(error)
+
+
+@pytest.mark.parametrize("room", [1 << 18, 60])
+@pytest.mark.parametrize("graph", [mixed(4), mixed(5, skip=False), thin(6)])
+def test_boxes_are_followed_together(graph: Graph, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifier.bounds.line, "ROOM", room)
+    monkeypatch.setattr(verifier.ops.matrix, "LARGE", 1)
+    monkeypatch.setattr(verifier.ops.matrix, "DENSITY", 0.5)
+    lower = torch.tensor([[-2.0, 0.3, 0.1], [0.5, -1.0, 0.2], [0.5, 0.5, 0.5], [1.0, 1.0, -9.0]], dtype=torch.float64)
+    upper = torch.tensor([[2.0, 0.3, 0.1], [0.5, 1.0, 0.2], [0.5, 0.5, 0.5], [1.0, 1.0, 9.0]], dtype=torch.float64)
+    ends: dict[int, list[list[float]]] = {}
+    for owner, inputs, outputs in Line(graph).follow(Box(lower, upper), time.monotonic() + 60):
+        assert outputs.error[owner != GAP].max() < 1e-20
+        for piece, box in enumerate(owner.tolist()):
+            if box != GAP:
+                assert_interpolates(graph, inputs, outputs, piece)
+                first, last = inputs.values.high[piece].tolist(), inputs.values.high[piece + 1].tolist()
+                assert ends.setdefault(box, [first, first])[1] == first
+                ends[box][1] = last
+    assert ends == {k: [lower[k].tolist(), upper[k].tolist()] for k in range(4)}
 
 
 def decide(graph: Graph, box: Box, conditions: list[tuple[list[list[float]], list[float]]]) -> list[bool | None]:
@@ -133,15 +170,15 @@ def test_rowstogether_are_excluded_where_none_is_alone() -> None:
 
 def test_a_line_of_many_pieces_is_followed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, box = mixed(3), line([-4.0, 0.3, 0.1], [4.0, 0.3, 0.1])
-    ((_, outputs),) = Line(graph).follow(box, time.monotonic() + 60)
+    ((_, _, outputs),) = Line(graph).follow(box, time.monotonic() + 60)
     least = float(outputs.values.high[:, 0].min())
     conditions = [([[1.0, 0.0]], [least - 1e-9]), ([[1.0, 0.0]], [least + 1e-9])]
     assert decide(graph, box, conditions) == [True, None]
     monkeypatch.setattr(verifier.bounds.line, "ROOM", 30)
     parts = list(Line(graph).follow(box, time.monotonic() + 60))
     assert len(parts) > 3
-    assert sum(len(part.error) for _, part in parts) >= len(outputs.error)
-    ends = [(part.values.high[0].tolist(), part.values.high[-1].tolist()) for part, _ in parts]
+    assert sum(len(part.error) for _, _, part in parts) >= len(outputs.error)
+    ends = [(part.values.high[0].tolist(), part.values.high[-1].tolist()) for _, part, _ in parts]
     assert ends[0][0] == box.lower[0].tolist()
     assert ends[-1][1] == box.upper[0].tolist()
     assert all(before[1] == after[0] for before, after in itertools.pairwise(ends))

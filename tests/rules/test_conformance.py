@@ -118,6 +118,33 @@ def test_interval_encloses_the_values(op: Op, shapes: list[Shape], seed: int) ->
     assert (y <= hull.upper + slack).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("op", "shapes"), TUNABLE)
+def test_infinite_boxes_prove_nothing_wrong(op: Op, shapes: list[Shape], dtype: torch.dtype) -> None:
+    """What holds over an endless box holds for points far out in it; NaN says nothing."""
+    single = op.to(dtype, torch.device("cpu"))
+    largest = torch.finfo(dtype).max
+    for finite in (0.0, 1.0, -1.5, 30.0, 2000.0):
+        for low, high in ((finite, math.inf), (-math.inf, finite), (-math.inf, math.inf), (finite, largest)):
+            boxes = [Box(torch.full((1, *s), low, dtype=dtype), torch.full((1, *s), high, dtype=dtype)) for s in shapes]
+            far = torch.tensor([0.0, 1e-3, 1.0, 2.0, 3.5, 10.0, 80.0, 1e3, 1e6, 1e20], dtype=dtype)
+            x = (torch.cat([far, -far]) + (finite if low == finite else 0)).clamp(low, high)
+            points = [x.view(-1, 1, *[1] * len(s)).expand(-1, 1, *s) for s in shapes]
+            y, hull = values_at(single, points), single.interval(*boxes)
+            slack = 1e-5 * (1 + y.abs())
+            known = y.isfinite()
+            assert not (known & ((y < hull.lower - slack) | (y > hull.upper + slack))).any()
+            rows = torch.ones(1, 1, *y.shape[2:], dtype=dtype)
+            for sign in (1, -1):
+                pulled, offset = single.relax(*boxes).pullback(sign * rows)
+                bound = offset + sum(inner(part, point) for part, point in zip(pulled, points, strict=True))
+                terms = inner(rows, y.abs()) + sum(
+                    inner(part.abs(), point.abs()) for part, point in zip(pulled, points, strict=True)
+                )
+                wrong = bound - inner(sign * rows, y) > 1e-5 * (1 + terms)
+                assert not (wrong & bound.isfinite()).any()
+
+
 @pytest.mark.parametrize(("op", "shapes"), CASES)
 def test_interval_of_a_point_is_the_value(op: Op, shapes: list[Shape]) -> None:
     generator = torch.Generator().manual_seed(0)

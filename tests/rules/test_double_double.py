@@ -11,7 +11,7 @@ from torch import Tensor
 import verifier.ops.curves  # noqa: F401  enters the curves into the registry
 from tests.bounds.nets import drawn
 from verifier.ops.double_double import UNIT, DoubleDouble, ExactAffine
-from verifier.ops.linear import Linear
+from verifier.ops.linear import Linear, Sparse
 from verifier.ops.op import OPS, Affine, Shape
 
 EXACT = [
@@ -19,7 +19,7 @@ EXACT = [
     for name, kind in sorted(OPS.items())
     if issubclass(kind, Affine) and (kind.whole or kind.weights)
     for k, (op, shapes) in enumerate(kind.samples())
-]
+] + [pytest.param(op, shapes, id=f"Sparse-{k}") for k, (op, shapes) in enumerate(Sparse.samples())]
 
 
 def numbers(seed: int, *shape: int) -> DoubleDouble:

@@ -43,7 +43,7 @@ class Bounds:
     """Everything known of a network over boxes of its input, one per domain.
 
     ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has
-    the forward linear forms, where they were computed. After ``until`` no more rows are bounded.
+    the forward linear forms, where they were computed. After ``until`` no more boxes are tightened backward.
     """
 
     graph: Graph
@@ -55,9 +55,12 @@ class Bounds:
 
     def rows(self, rows: Tensor, start: str = OUTPUT, record: dict[str, Tensor] | None = None) -> LinearBound:
         """Bound rows ``(B, S, *start)`` of a node from below, rounding included; see ``backward``."""
-        if time.monotonic() > self.until:
-            raise TimeoutError
         return backward(self.graph, start, rows, self.enclosures, scales=self.scales, record=record)
+
+    @property
+    def late(self) -> bool:
+        """Whether ``until`` has passed."""
+        return time.monotonic() > self.until
 
     def take(self, index: Tensor) -> Bounds:
         """Select domains, repeated as often as the index says."""
@@ -108,10 +111,7 @@ def bound_nodes(
         method: what to use besides intervals. Forward bounds carry a column for each coordinate that varies.
         known: boxes ``(B or 1, *node)`` that are known to hold already, to intersect with.
         slopes: by node, for backward bounds with B = 1: other slopes than those of least area.
-        until: value of ``time.monotonic()`` at which to give up.
-
-    Raises:
-        TimeoutError: time ran out.
+        until: value of ``time.monotonic()`` after which boxes are no longer tightened backward.
 
     Property: sound in floating point; not complete.
     """
@@ -196,6 +196,8 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
     shared = flat.any(0).nonzero().flatten()
     if domains == 1 or 2 * int(flat.sum()) > domains * len(shared):  # the same rows for every domain
         for piece in pieces(bounds.graph, node, shared, domains):
+            if bounds.late:
+                break
             part = shared[piece.index]
             rows = piece.unit_rows(part, lower).unsqueeze(0)
             rows = rows.expand(domains, *rows.shape[1:])
@@ -205,6 +207,8 @@ def refine(bounds: Bounds, node: Node, box: Box, most: float = math.inf) -> Box:
     else:  # a domain for each undecided element
         pairs = flat.nonzero()
         for piece in pieces(bounds.graph, node, pairs[:, 1], 1):
+            if bounds.late:
+                break
             domain, element = pairs[piece.index].unbind(1)
             rows = torch.stack(piece.unit_rows(element, lower).chunk(2), dim=1)
             local = bounds.within(piece).take(domain)
@@ -219,12 +223,14 @@ def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
     graph = bounds.graph
     lower, upper = box.lower.reshape(1, -1).clone(), box.upper.reshape(1, -1).clone()
     for piece, values in zip(slopes.pieces, slopes.alpha, strict=True):
+        if bounds.late:
+            break
         alpha = {name: value.to(graph.dtype) for name, value in values.items()}
         enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name, piece.windows)
         elements = slopes.elements[piece.index]
         rows = piece.unit_rows(elements, lower).unsqueeze(0)
         scales = scales_within(bounds.scales, piece.windows)
-        found = Bounds(graph, {}, enclosures, scales, until=bounds.until).rows(rows, node.name)
+        found = Bounds(graph, {}, enclosures, scales).rows(rows, node.name)
         least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
         lower[:, elements] = torch.fmax(lower[:, elements], least)
         upper[:, elements] = torch.fmin(upper[:, elements], -negated)

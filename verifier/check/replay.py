@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from verifier.errors import ReplayError
+from verifier.files import GZIP_MAGIC, content
 
 if TYPE_CHECKING:
     import onnx
 
 DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Replay:
@@ -85,8 +85,5 @@ class Replay:
             serialised: bytes = self.source.SerializeToString()
             return serialised
         with Path(self.source).open("rb") as file:
-            if file.read(2) != GZIP_MAGIC:
-                return str(self.source)
-        import gzip
-
-        return gzip.decompress(Path(self.source).read_bytes())
+            zipped = file.read(2) == GZIP_MAGIC
+        return content(Path(self.source)) if zipped else str(self.source)

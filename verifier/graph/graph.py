@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import torch
 from torch import Tensor
 
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.shape import Reshape
 from verifier.sets import Box, flat
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 INPUT = "<input>"
 """Name of the node that holds the whole input as one flat vector; every named input is a view of it."""
@@ -89,30 +92,38 @@ class Graph:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
         exact: Callable[[], Graph] | None = None,
+        ranking: Callable[[], Graph] | None = None,
     ) -> None:
         """Build from nodes in topological order; the first is ``INPUT`` and the last ``OUTPUT``.
 
-        ``exact`` makes the same network without rounded constants, where this one has some.
+        ``exact`` makes the same network without rounded constants, where this one has some; ``ranking`` makes the one
+        whose outputs are ordered alike, where a last function does not change their order.
         """
-        digraph = nx.DiGraph()
-        for node in nodes:
-            digraph.add_node(node.name, node=node)
-            digraph.add_edges_from((parent, node.name) for parent in node.parents)
-        self.digraph = nx.freeze(digraph)
+        self.nodes: Mapping[str, Node] = MappingProxyType({node.name: node for node in nodes})
         self.inputs, self.outputs = inputs, outputs
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}
-        self._exact = exact
+        self._exact, self._ranking = exact, ranking
 
     @cached_property
-    def nodes(self) -> Mapping[str, Node]:
-        """Nodes by name, in topological order."""
-        return MappingProxyType({name: data["node"] for name, data in self.digraph.nodes(data=True)})
+    def digraph(self) -> nx.DiGraph:
+        """The nodes and edges for networkx, which takes long to import: nothing that every run needs may ask for it."""
+        import networkx as nx
+
+        digraph = nx.DiGraph()
+        for node in self.nodes.values():
+            digraph.add_node(node.name, node=node)
+            digraph.add_edges_from((parent, node.name) for parent in node.parents)
+        return nx.freeze(digraph)
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the nodes that read each node."""
-        return MappingProxyType({name: tuple(self.digraph.successors(name)) for name in self.digraph})
+        readers: dict[str, dict[str, None]] = {name: {} for name in self.nodes}
+        for node in self.nodes.values():
+            for parent in node.parents:
+                readers[parent][node.name] = None
+        return MappingProxyType({name: tuple(found) for name, found in readers.items()})
 
     @property
     def n_inputs(self) -> int:
@@ -127,7 +138,10 @@ class Graph:
     def ancestors(self, name: str) -> list[str]:
         """Names of the nodes that a node depends on, itself included, in topological order."""
         if name not in self._ancestors:
-            above = nx.ancestors(self.digraph, name) | {name}
+            above = {name}
+            for node in reversed(tuple(self.nodes.values())):
+                if node.name in above:
+                    above.update(node.parents)
             self._ancestors[name] = [other for other in self.nodes if other in above]
         return self._ancestors[name]
 
@@ -188,8 +202,12 @@ class Graph:
             Node(node.name, None if node.op is None else node.op.to(dtype, device), node.parents, node.shape)
             for node in self.nodes.values()
         )
-        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact)
+        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact, self._ranking)
 
     def exact(self) -> Graph:
         """Return the same network with the constants of its file, none of them merged with rounding."""
         return self if self._exact is None else self._exact().to(self.dtype, self.device)
+
+    def ranking(self) -> Graph:
+        """Return a network whose outputs are ordered as those of this one, at every input: without a final softmax."""
+        return self if self._ranking is None else self._ranking().to(self.dtype, self.device)

@@ -169,7 +169,7 @@ def linear_linear(first: Linear, second: Linear, before: Shape, behind: Shape) -
         return None
     rows = first.weight.double() if first.bias is None else torch.cat([first.weight, first.bias[None]]).double()
     other = second.weight.double()
-    product, lost = ExactAffine(Linear(other), [(middle,)], (n,))([DoubleDouble.of(rows)])
+    product, lost = ExactAffine.of(Linear(other), [(middle,)], (n,))([DoubleDouble.of(rows)])
     if (product.low.abs() + lost > UNIT * product.high.abs() + NOTHING)[:k].any():
         return None
     bias: Bias = (second.bias, second.bias_terms)

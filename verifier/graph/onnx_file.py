@@ -1,4 +1,4 @@
-"""Reading an ONNX file: decompression, parsing, and its constants as numpy arrays. Nothing here knows operators."""
+"""Reading an ONNX file: parsing, and its constants as numpy arrays. Nothing here knows operators."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
 from verifier.errors import ModelError, UnsupportedError
+from verifier.files import content
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
-GZIP_MAGIC = b"\x1f\x8b"
-GZIP_WINDOW = 31
-"""zlib's window argument that expects a gzip header and checks the trailer."""
 
 RAW: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype("<f4"),
@@ -43,30 +40,17 @@ def read(source: str | Path | onnx.ModelProto) -> tuple[str, onnx.ModelProto]:
         return "model", source
     path = Path(source)
     try:
-        data = path.read_bytes()
+        data = content(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    model = parse(decompress(data, path), path)
+    except EOFError:
+        raise ModelError(f"{path}: the gzip stream ends too early") from None
+    except zlib.error as error:
+        raise ModelError(f"{path}: is damaged gzip: {error}") from None
+    model = parse(data, path)
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
         load_external(model, path)
     return str(path), model
-
-
-def decompress(data: bytes, path: Path) -> bytes:
-    """Undo gzip, which its first bytes tell."""
-    if not data.startswith(GZIP_MAGIC):
-        return data
-    pieces = []
-    try:
-        while data.startswith(GZIP_MAGIC):
-            member = zlib.decompressobj(GZIP_WINDOW)
-            pieces.append(member.decompress(data))
-            if not member.eof:
-                raise ModelError(f"{path}: the gzip stream ends too early")
-            data = member.unused_data
-    except zlib.error as error:
-        raise ModelError(f"{path}: is damaged gzip: {error}") from None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def parse(data: bytes, path: Path) -> onnx.ModelProto:

@@ -32,6 +32,9 @@ FLOATS: dict[int, str] = {
 }
 """Types that inputs and outputs may have."""
 
+INCREASING = {"Sigmoid", "Tanh", "Softplus", "Softsign", "Exp", "Erf", "Atan"}
+"""Operators that are strictly increasing, element by element, wherever they are defined."""
+
 MAY_BE_INFINITE = {"Clip"}
 """Operators whose constants may be infinite: ends that mean no end."""
 
@@ -59,23 +62,53 @@ def load(
         UnsupportedError: it uses an operator, an opset or a type that is not supported.
     """
     name, model = read(source)
-    try:
-        nodes, inputs, outputs = translate(model)
+
+    def made(*, ranking: bool) -> Graph:
+        nodes, inputs, outputs = translate(model, ranking=ranking)
         raw = Graph(nodes, inputs, outputs)
+        again = (lambda: made(ranking=True)) if not ranking and ends_in_order(model, raw) is not None else None
         if not simplify:
-            return settle(raw, dtype, device)
+            return settle(raw, dtype, device, None, again)
         plain = simplify_exactly(raw)
         fused = fuse(plain)
         merged = merge_neighbours(fused)
         same = fused is plain and len(merged.nodes) == len(plain.nodes)
         exact = None if same else lambda: settle(plain, torch.float64, device)
-        return settle(merged, dtype, device, exact)
+        return settle(merged, dtype, device, exact, again)
+
+    try:
+        return made(ranking=False)
     except ModelError as error:
         raise type(error)(f"{name}: {error}") from error.__cause__
 
 
+def ends_in_order(model: onnx.ModelProto, graph: Graph) -> onnx.NodeProto | None:
+    """Return the node that makes the only output, if it keeps the order of its operand's elements; else None."""
+    if len(model.graph.output) != 1:
+        return None
+    last: onnx.NodeProto | None = None
+    for node in model.graph.node:
+        last = node if model.graph.output[0].name in node.output else last
+    if last is None or last.domain not in ("", "ai.onnx"):
+        return None
+    if last.op_type in INCREASING:
+        return last
+    if last.op_type not in ("Softmax", "LogSoftmax"):
+        return None
+    shape, axis = graph.outputs[0].shape, {entry.name: entry.i for entry in last.attribute}.get("axis")
+    if version(model) < 13:
+        together = shape[(1 if axis is None else axis % len(shape)) :]
+    else:
+        together = (shape[-1 if axis is None else axis],)
+    return last if size_of(together) == size_of(shape) else None
+
+
 def settle(
-    graph: Graph, dtype: torch.dtype, device: torch.device | str, exact: Callable[[], Graph] | None = None
+    graph: Graph,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    exact: Callable[[], Graph] | None = None,
+    ranking: Callable[[], Graph] | None = None,
 ) -> Graph:
     """Bring every constant to one dtype and device."""
     where = torch.device(device)
@@ -83,11 +116,13 @@ def settle(
         Node(node.name, None if node.op is None else node.op.to(dtype, where), node.parents, node.shape)
         for node in graph.nodes.values()
     )
-    return Graph(moved, graph.inputs, graph.outputs, dtype, where, exact)
+    return Graph(moved, graph.inputs, graph.outputs, dtype, where, exact, ranking)
 
 
-def translate(model: onnx.ModelProto) -> tuple[list[Node], tuple[Port, ...], tuple[Port, ...]]:
-    """Lower every node that an output depends on."""
+def translate(
+    model: onnx.ModelProto, *, ranking: bool = False
+) -> tuple[list[Node], tuple[Port, ...], tuple[Port, ...]]:
+    """Lower every node that an output depends on; for a ranking without the last one, which keeps the order."""
     opset, graph = version(model), model.graph
     builder = Builder()
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -99,7 +134,10 @@ def translate(model: onnx.ModelProto) -> tuple[list[Node], tuple[Port, ...], tup
         for name in proto.input:
             if name in constants and name not in values:
                 values[name] = to_array(constants[name])
-        lower_node(builder, proto, opset, values, finite)
+        if ranking and graph.output[0].name in proto.output:
+            values[proto.output[0]] = values[proto.input[0]]
+        else:
+            lower_node(builder, proto, opset, values, finite)
     outputs = leave(builder, graph.output, values, constants)
     return reachable(builder.nodes), ports, outputs
 

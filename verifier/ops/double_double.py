@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from verifier.ops.linear import Linear
+from verifier.ops.linear import Linear, Sparse
 from verifier.ops.op import Affine, Shape
 from verifier.sets import flat
 
@@ -137,6 +137,8 @@ def cut(parts: list[Tensor], bits: int, count: int) -> Iterator[list[Tensor]]:
         count: pieces at most.
     """
     for _ in range(count):
+        if not parts[0].numel():
+            return
         size = torch.stack([flat(part).abs().amax(1) for part in parts]).amax(0)
         if not size.isfinite().all() or not size.any():
             return
@@ -161,11 +163,37 @@ class ExactAffine:
         """
         if op.weights is None and not op.whole:
             raise NotImplementedError(f"no double-double arithmetic for {type(op).__name__}")
-        self.op, self.fan = op, op.terms(shapes, out)
+        self.op, self.fan, self.length = op, op.terms(shapes, out), math.prod(shapes[0])
         self.widest = max(math.prod(shape) for shape in [*shapes, out])
         room = 52 - math.ceil(math.log2(max(self.fan, 1)))
         self.bits = room if op.weights is None else room // 2
         self.width = room - self.bits
+
+    @staticmethod
+    def of(op: Affine, shapes: list[Shape], out: Shape) -> ExactAffine:
+        """Prepare an operator, one of a sparse matrix by its nonzero coefficients where the operand is a vector."""
+        if isinstance(op, Linear) and math.prod(shapes[0]) == len(op.weight) and op.matrix.is_sparse:
+            size, result = op.weight.shape
+            return ExactAffine(Sparse.of(op), [(size,)], (result,))
+        return ExactAffine(op, shapes, out)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the operator is a matrix that multiplies a single vector, whatever the vector's shape."""
+        return isinstance(self.op, Sparse) or (isinstance(self.op, Linear) and self.length == len(self.op.weight))
+
+    def rows(self, index: Tensor) -> tuple[ExactAffine, Tensor]:
+        """Keep some elements of the operand of a flat operator; return also which elements of the result they reach.
+
+        The part has no constant.
+        """
+        if isinstance(self.op, Sparse):
+            part, reached = self.op.rows(index)
+            return ExactAffine(part, [(len(index),)], (len(reached),)), reached
+        assert isinstance(self.op, Linear)
+        weight = self.op.weight[index]
+        reached = (weight != 0).any(0).nonzero().flatten()
+        return ExactAffine(Linear(weight[:, reached]), [(len(index),)], (len(reached),)), reached
 
     @cached_property
     def pieces(self) -> tuple[list[Affine], Affine | None]:

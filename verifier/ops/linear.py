@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from verifier.ops.matrix import Matrix
+from verifier.ops.matrix import Matrix, compressed
 from verifier.ops.op import Affine, Homogeneous, Op, Shape
 from verifier.sets import Box
 
@@ -32,6 +33,12 @@ class Linear(Affine):
     bias: Tensor | None = None
     bias_terms: Tensor | None = None
     roundings: int = 0
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> Self:
+        """See ``Op.to``; what is known of the matrix is kept."""
+        moved = super().to(dtype, device)
+        moved.__dict__["matrix"] = self.matrix.to(moved.weight)
+        return moved
 
     def linear(self, *x: Tensor) -> Tensor:
         """Apply the matrix alone."""
@@ -91,6 +98,74 @@ class Linear(Affine):
         wide = torch.zeros(300, 500, dtype=torch.float64)
         wide[torch.arange(300), torch.arange(300)] = torch.randn(300, generator=draw, dtype=torch.float64)
         yield Linear(wide, torch.ones(500, dtype=torch.float64)), [(1, 300)]
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Affine, register=False):
+    """``Linear`` by its coefficients that are not zero: what is made of them costs as much as there are of them.
+
+    ``values`` (E,) are ordered by the element of the result that they add to: element j reads the elements
+    ``source[first[j]:first[j + 1]]`` of an operand ``(k,)``.
+    """
+
+    weights = "values"
+    values: Tensor
+    source: Tensor
+    first: Tensor
+    k: int
+    bias: Tensor | None = None
+
+    @staticmethod
+    def of(op: Linear) -> Sparse:
+        """Convert; operands have no axis but the last."""
+        table = op.matrix.compressed
+        return Sparse(table.values(), table.col_indices(), table.crow_indices(), len(op.weight), op.bias)
+
+    def rows(self, index: Tensor) -> tuple[Sparse, Tensor]:
+        """Keep some elements of the operand, without the bias; return also which elements of the result they reach."""
+        place = torch.full((self.k,), -1, device=index.device)
+        place[index] = torch.arange(len(index), device=index.device)
+        source = place[self.source]
+        kept = source >= 0
+        target = torch.arange(len(self.first) - 1, device=index.device).repeat_interleave(self.first.diff())[kept]
+        reached, count = target.unique_consecutive(return_counts=True)
+        first = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        return Sparse(self.values[kept], source[kept], first, len(index)), reached
+
+    @cached_property
+    def table(self) -> Tensor:
+        """The transposed matrix in compressed rows."""
+        return compressed(self.first, self.source, self.values, (len(self.first) - 1, self.k))
+
+    def linear(self, *x: Tensor) -> Tensor:
+        """Apply the matrix alone."""
+        return (self.table @ x[0].T.contiguous()).T.contiguous()
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """Evaluate; ``(B, k)`` gives ``(B, n)``."""
+        y = self.linear(*x)
+        return y if self.bias is None else y + self.bias
+
+    def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
+        """Return the bias."""
+        del shapes
+        return None if self.bias is None else self.bias.to(like).unsqueeze(0)
+
+    def terms(self, shapes: list[Shape], out: Shape) -> int:
+        """Count the most coefficients of an element of the result, and the bias."""
+        del shapes, out
+        return int(self.first.diff().amax()) + 1 if len(self.first) > 1 else 1
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield a sparse and a dense matrix, the part of one, and one of nothing but zeros."""
+        draw = torch.Generator().manual_seed(0)
+        weight = torch.randn(8, 6, generator=draw, dtype=torch.float64)
+        thin = torch.where(torch.rand(8, 6, generator=draw) < 0.3, weight, 0)
+        yield Sparse.of(Linear(thin, torch.randn(6, generator=draw, dtype=torch.float64))), [(8,)]
+        yield Sparse.of(Linear(weight)), [(8,)]
+        yield Sparse.of(Linear(thin)).rows(torch.tensor([5, 0, 3]))[0], [(3,)]
+        yield Sparse.of(Linear(0 * weight)), [(8,)]
 
 
 @dataclass(frozen=True, eq=False)

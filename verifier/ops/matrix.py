@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -43,26 +45,45 @@ class Matrix:
     def transposed(self) -> Matrix:
         """The transposed matrix, ``(n, k)``."""
         other = Matrix(self.dense.T)
+        if self.is_sparse:
+            table = self.compressed.to_sparse_csc()
+            self._share(other, compressed(table.ccol_indices(), table.row_indices(), table.values(), self.dense.shape))
         other.__dict__["transposed"] = self
         return other
 
     @cached_property
     def absolute(self) -> Matrix:
         """The absolute values."""
-        return Matrix(self.dense.abs())
+        return self._like(self.dense.abs(), Tensor.abs)
+
+    def to(self, dense: Tensor) -> Matrix:
+        """Return the matrix for ``dense``, which is this one in another dtype or on another device."""
+        return self if dense is self.dense else self._like(dense, lambda values: values.to(dense))
+
+    def _like(self, dense: Tensor, change: Callable[[Tensor], Tensor]) -> Matrix:
+        """Return a matrix whose entries are zero where these are."""
+        other = Matrix(dense)
+        if self.is_sparse:
+            table, device = self.compressed, dense.device
+            indices = table.crow_indices().to(device), table.col_indices().to(device)
+            self._share(other, compressed(*indices, change(table.values()), self.dense.T.shape))
+        return other
+
+    def _share(self, other: Matrix, table: Tensor) -> None:
+        """Tell another matrix what is known of it from this one."""
+        other.__dict__.update(fan=self.fan, is_sparse=True, compressed=table)
 
     @cached_property
-    def _compressed(self) -> Tensor:
+    def compressed(self) -> Tensor:
         """The transposed matrix in compressed rows: the sparse product has the sparse factor on the left."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
+        with quiet():
             return self.dense.T.to_sparse_csr()
 
     def product(self, x: Tensor) -> Tensor:
         """Return ``x @ matrix`` for ``(N, k)``, without a gradient where sparse."""
         if not self.is_sparse:
             return x @ self.dense
-        return (self._compressed @ x.T.contiguous()).T.contiguous()
+        return (self.compressed @ x.T.contiguous()).T.contiguous()
 
     def __rmatmul__(self, x: Tensor) -> Tensor:
         """Return ``x @ matrix`` for ``(..., k)``."""
@@ -72,6 +93,20 @@ class Matrix:
         y = _Product.apply(flat, self) if x.requires_grad else self.product(flat)  # type: ignore[no-untyped-call]
         assert isinstance(y, Tensor)
         return y.reshape(*x.shape[:-1], self.dense.shape[1])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warning that sparse tensors are young."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
+        yield
+
+
+def compressed(first: Tensor, index: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Make a matrix of compressed rows: row j has ``values[first[j]:first[j + 1]]`` in the columns ``index`` there."""
+    with quiet():
+        return torch.sparse_csr_tensor(first, index, values, shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

@@ -32,10 +32,7 @@ def refine(root: Root, rounds: int, until: float, deadline: float = math.inf) ->
     """Narrow the boxes of undecided neurons, node by node, by searches of so many rounds.
 
     Each node gets an equal part of the time that is left; nodes behind the last one that got any, and all outputs, gain
-    by plain backward bounds.
-
-    Raises:
-        TimeoutError: the deadline passed (``until`` only ends the refinement).
+    by plain backward bounds until the deadline.
 
     Property: sound in floating point; no box is wider than the root's.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,9 @@ from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.problem import Cases
 from verifier.search.neurons import Neurons, gaps
 from verifier.sets import Box
+
+CROWN_SHARE, CERTIFY_SHARE = 0.3, 0.5
+"""Parts of the time left that tightening the boxes of a root may take, plainly and by optimised slopes."""
 
 FEW_INPUTS = 50
 """Varying inputs up to which forward bounds, which cost a column for each, are worth having."""
@@ -51,10 +55,8 @@ class Root:
         """Add plain backward bounds: in float32, but in float64 where few inputs vary.
 
         Few inputs move the values little; rounding, which knows only their size, is then not small beside that. A pass
-        in float32 about the middle decides most neurons there, and leaves the others alone to float64.
-
-        Raises:
-            TimeoutError: time ran out.
+        in float32 about the middle decides most neurons there, and leaves the others alone to float64. After ``until``
+        no more boxes are tightened.
         """
         if _few(self.box):
             known = self._narrowed(self._about_middle(until))
@@ -81,8 +83,7 @@ class Root:
     ) -> Root:
         """Optimise all slopes for output rows ``(1, S, m)`` to exceed thresholds ``(S,)``, and certify the outcome.
 
-        Raises:
-            TimeoutError: the deadline passed (``until`` only ends the optimisation).
+        The optimisation ends at ``until``, the tightening of boxes by what it found at the deadline.
         """
         ascent = JointAscent(self.fast, rows.to(torch.float32))
         ascent.run(threshold.to(torch.float32), iterations, until)
@@ -152,9 +153,20 @@ class Roots:
     def of(self, which: int) -> Root:
         """Return the root of an input box by plain backward bounds, or better ones if they exist."""
         if which not in self._bounded:
-            self._roots[which] = self.first(which).crown(self.deadline)
+            self._roots[which] = self.first(which).crown(self._part(CROWN_SHARE))
             self._bounded.add(which)
+            self._check()
         return self._roots[which]
+
+    def _part(self, share: float) -> float:
+        """Return when a part of the time left will have passed."""
+        now = time.monotonic()
+        return now + share * (self.deadline - now)
+
+    def _check(self) -> None:
+        """Raise TimeoutError after the deadline: what was left out for want of time is no bound to search with."""
+        if time.monotonic() > self.deadline:
+            raise TimeoutError
 
     def improve(self, which: int, case: Tensor, iterations: int, until: float) -> Root:
         """Optimise a root for some of its cases: all their rows, case by case."""
@@ -164,7 +176,8 @@ class Roots:
             rows = cases.x_rows[case].flatten(0, 1)
             threshold = threshold - rows.clamp(min=0) @ root.box.lower[0] - rows.clamp(max=0) @ root.box.upper[0]
         rows = cases.y_rows[case].flatten(0, 1).unsqueeze(0)
-        self._roots[which] = root.improve(rows, threshold, iterations, until, self.deadline)
+        self._roots[which] = root.improve(rows, threshold, iterations, until, self._part(CERTIFY_SHARE))
+        self._check()
         return self._roots[which]
 
     def replace(self, which: int, root: Root) -> None:

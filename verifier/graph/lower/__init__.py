@@ -11,9 +11,10 @@ from verifier.graph.lower import (
     resize,
     select,
     shape,
+    softmax,
     windows,
 )
 from verifier.graph.lower.builder import LOWER
 
 __all__ = ["LOWER", "arithmetic", "einsum", "normalize", "piecewise", "power", "recurrent", "reduce"]
-__all__ += ["resize", "select", "shape", "windows"]
+__all__ += ["resize", "select", "shape", "softmax", "windows"]

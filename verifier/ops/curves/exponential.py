@@ -19,6 +19,7 @@ from verifier.sets import Box
 class Exp(Smooth):
     """y = exp(x)."""
 
+    increasing = True
     curvature = (1,)
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -45,6 +46,7 @@ class Exp(Smooth):
 class Log(Smooth):
     """y = log(x), for x > 0."""
 
+    increasing = True
     curvature = (-1,)
     domain = (1e-30, math.inf)
 
@@ -72,6 +74,7 @@ class Log(Smooth):
 class Softplus(Smooth):
     """y = log(1 + exp(x))."""
 
+    increasing = True
     curvature = (1,)
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -98,6 +101,7 @@ class Softplus(Smooth):
 class Elu(Smooth):
     """y = gain * x for x >= 0, gain * alpha * (exp(x / width) - 1) below: Elu, Selu and Celu; alpha and width > 0."""
 
+    increasing = True
     bends = (0.0,)
     curvature = (1, 0)
     alpha: float = 1.0

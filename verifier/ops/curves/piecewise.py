@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from verifier.ops.curves.curve import Piecewise
+from verifier.ops.curves.guided import guided_step
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box, Window, cut
 
@@ -193,7 +194,7 @@ class Sign(Piecewise):
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
-        return x[0].sign()
+        return guided_step(x[0].sign(), x[0])
 
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""

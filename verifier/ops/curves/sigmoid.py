@@ -18,6 +18,7 @@ from verifier.sets import Box
 class Bell(Smooth, register=False):
     """An increasing function whose slope is even and falls on both sides of 0: convex, then concave."""
 
+    increasing = True
     bends = (0.0,)
     curvature = (1, -1)
 

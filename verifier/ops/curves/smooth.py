@@ -40,6 +40,7 @@ class Smooth(Curve, register=False):
     """Where the function is defined; over a box that leaves it there are no bounds."""
     bends: ClassVar[tuple[float, ...]] = ()
     curvature: ClassVar[tuple[int, ...]]
+    increasing: ClassVar[bool] = False
 
     @abstractmethod
     def derivative(self, x: Tensor, piece: int) -> Tensor:
@@ -94,21 +95,27 @@ class Smooth(Curve, register=False):
         return sign * best, place
 
     def _candidates(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield points, and upper bounds of ``sign * (f - slope * x)`` around them that cover the boxes together."""
+        """Yield points, and upper bounds of ``sign * (f - slope * x)`` around them that cover the boxes together.
+
+        Where an infinite end leaves it open, the bound is infinite.
+        """
         for knot in self.knots(x):
-            yield knot, sign * (self.forward(knot) - slope * knot)
+            yield knot, _sure(sign * (self.forward(knot) - _times(slope, knot)))
         for place, left, right, steepness in self.crests(x, slope, sign):
-            value = sign * (self.forward(place) - slope * place)
+            value = sign * (self.forward(place) - _times(slope, place))
             with torch.no_grad():
                 rise = sign * (steepness - slope)
-                excess = torch.maximum(rise * (left - place), rise * (right - place)).clamp(min=0)
-            yield place, value + excess
+                excess = torch.maximum(_times(rise, left - place), _times(rise, right - place)).clamp(min=0)
+            yield place, _sure(value + excess)
 
     def interval(self, *x: Box) -> Box:
-        """See ``Op.interval``: the offsets of flat lines."""
+        """See ``Op.interval``: the values at the ends, or the offsets of flat lines."""
         (box,) = x
         flat, outside = torch.zeros_like(box.lower), self.outside(box)
-        low, high = self.extreme(box, flat, -1)[0], self.extreme(box, flat, 1)[0]
+        if self.increasing:
+            low, high = self.forward(box.lower), self.forward(box.upper)
+        else:
+            low, high = self.extreme(box, flat, -1)[0], self.extreme(box, flat, 1)[0]
         return Box(low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf))
 
     def outside(self, *x: Box) -> Tensor:
@@ -180,3 +187,13 @@ class Smooth(Curve, register=False):
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the middle, while the box is not too narrow to matter."""
         return torch.where(x.wide, x.centre, torch.nan)
+
+
+def _times(slope: Tensor, x: Tensor) -> Tensor:
+    """Multiply; a flat slope rises by nothing, however far."""
+    return torch.where(slope == 0, 0, slope * x)
+
+
+def _sure(bound: Tensor) -> Tensor:
+    """Return an upper bound that is infinite where it could not be computed."""
+    return torch.where(bound.isnan(), math.inf, bound)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.guided import guided
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
@@ -90,7 +91,7 @@ class Floor(Stairs):
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
-        return x[0].floor()
+        return guided(x[0].floor(), x[0])
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -106,7 +107,7 @@ class Ceil(Stairs):
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
-        return x[0].ceil()
+        return guided(x[0].ceil(), x[0])
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -122,7 +123,7 @@ class Round(Stairs):
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
-        return x[0].round()
+        return guided(x[0].round(), x[0])
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

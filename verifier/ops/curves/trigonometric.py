@@ -72,6 +72,11 @@ class Sin(Smooth):
         least = torch.where(reaches(math.pi), -1.0, torch.minimum(*ends))
         return least, torch.where(reaches(0.0), 1.0, torch.maximum(*ends))
 
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``; never beyond -1 and 1."""
+        box = super().interval(*x)
+        return Box(box.lower.clamp(min=-1), box.upper.clamp(max=1))
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
