@@ -39,8 +39,8 @@ def elu(op: Any, x: Any) -> Any:
     return op.gain * (x if x >= 0 else op.alpha * mpmath.expm1(x / op.width))
 
 
-def gelu_by_tanh(x: Any) -> Any:
-    return x * logistic(2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf(0.044715) * x**3))
+def gelu_by_tanh(op: Any, x: Any) -> Any:
+    return x * logistic(2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf(op.cubic) * x**3))
 
 
 def power(op: Any, x: Any) -> Any:
@@ -48,13 +48,18 @@ def power(op: Any, x: Any) -> Any:
 
 
 REFERENCE: dict[str, Callable[[Any, Any], Any]] = {
+    "Acosh": lambda op, x: mpmath.acosh(x),
+    "Asin": lambda op, x: mpmath.asin(x),
+    "Asinh": lambda op, x: mpmath.asinh(x),
     "Atan": lambda op, x: mpmath.atan(x),
+    "Atanh": lambda op, x: mpmath.atanh(x),
     "Cos": lambda op, x: mpmath.cos(x),
+    "Cosh": lambda op, x: mpmath.cosh(x),
     "Elu": elu,
     "Erf": lambda op, x: mpmath.erf(x),
     "Exp": lambda op, x: mpmath.exp(x),
     "Gelu": lambda op, x: x * mpmath.ncdf(x),
-    "GeluTanh": lambda op, x: gelu_by_tanh(x),
+    "GeluTanh": gelu_by_tanh,
     "HardSwish": lambda op, x: x * min(max(x / 6 + mpmath.mpf(0.5), 0), 1),
     "Log": lambda op, x: mpmath.log(x),
     "Mish": lambda op, x: x * mpmath.tanh(softplus(x)),
@@ -62,6 +67,7 @@ REFERENCE: dict[str, Callable[[Any, Any], Any]] = {
     "Sigmoid": lambda op, x: logistic(x),
     "Silu": lambda op, x: x * logistic(x),
     "Sin": lambda op, x: mpmath.sin(x),
+    "Sinh": lambda op, x: mpmath.sinh(x),
     "Softplus": lambda op, x: softplus(x),
     "Softsign": lambda op, x: x / (1 + abs(x)),
     "Tan": lambda op, x: mpmath.tan(x),

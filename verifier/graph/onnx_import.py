@@ -10,6 +10,7 @@ import torch
 from onnx import TensorProto
 
 from verifier.errors import ModelError, UnsupportedError
+from verifier.graph.fuse import fuse
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable
@@ -51,7 +52,7 @@ def load(
         source: path of an ``.onnx`` file, gzipped or not, or a model in memory.
         dtype: floating type of all constants in the graph; folding and merging compute in float64 whatever it is.
         device: where the constants lie.
-        simplify: merge adjacent affine operators.
+        simplify: recognise functions that are spelled out, and merge adjacent affine operators.
 
     Returns:
         The graph; free batch dimensions are 1, and nodes bear the names of the file's tensors.
@@ -69,8 +70,10 @@ def load(
         if not simplify:
             return settle(raw, dtype, device, None, again)
         plain = simplify_exactly(raw)
-        merged = merge_neighbours(plain)
-        exact = None if len(merged.nodes) == len(plain.nodes) else lambda: settle(plain, torch.float64, device)
+        fused = fuse(plain)
+        merged = merge_neighbours(fused)
+        same = fused is plain and len(merged.nodes) == len(plain.nodes)
+        exact = None if same else lambda: settle(plain, torch.float64, device)
         return settle(merged, dtype, device, exact, again)
 
     try:

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lift, lowers, tensor
+from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lift, lowers, positive_axis, tensor
 from verifier.graph.onnx_file import Array
 from verifier.ops.arithmetic import Neg
 from verifier.ops.curves import Power
@@ -68,6 +68,19 @@ def variables_first(call: Call) -> list[Operand]:
     """Return all operands, those that depend on the input first."""
     given = [call.operand(k) for k in range(len(call.args))]
     return sorted(given, key=lambda value: not isinstance(value, Variable))
+
+
+def along_axes(call: Call) -> tuple[int, ...]:
+    """Return the axes that a reduction is along, in order: an attribute in old opsets, operand 1 in new ones."""
+    axes, rank = call.ints("axes", 1), call.variable().rank
+    if not axes:
+        return () if call.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted(positive_axis(axis, rank) for axis in axes))
+
+
+def total(b: Builder, x: Variable, axes: tuple[int, ...], *, keep: bool = True) -> Variable:
+    """Sum along axes."""
+    return b.apply(ReduceSum(axes, keep=keep), x)
 
 
 @lowers("MatMul")

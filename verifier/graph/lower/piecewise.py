@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,10 +21,15 @@ from verifier.graph.lower.builder import (
 from verifier.graph.onnx_file import Array
 from verifier.ops.curves import (
     Abs,
+    Acosh,
+    Asin,
+    Asinh,
     Atan,
+    Atanh,
     Ceil,
     Clip,
     Cos,
+    Cosh,
     Elu,
     Erf,
     Exp,
@@ -38,10 +44,12 @@ from verifier.ops.curves import (
     PRelu,
     Relu,
     Round,
+    Shrink,
     Sigmoid,
     Sign,
     Silu,
     Sin,
+    Sinh,
     Softplus,
     Softsign,
     Tan,
@@ -55,6 +63,7 @@ FLOAT32_LARGEST = float(np.finfo(np.float32).max)
 
 PLAIN: dict[str, Op] = {
     **{kind.__name__: kind() for kind in (Relu, Abs, Sign, Sigmoid, Tanh, Atan, Erf, Softsign, Sin, Cos, Tan)},
+    **{kind.__name__: kind() for kind in (Sinh, Cosh, Asin, Asinh, Acosh, Atanh)},
     **{kind.__name__: kind() for kind in (Exp, Log, Softplus, Mish, HardSwish, Floor, Ceil, Round)},
     "Sqrt": Power(0.5),
     "Reciprocal": Power(-1.0),
@@ -67,6 +76,21 @@ PLAIN: dict[str, Op] = {
 def plain(b: Builder, call: Call) -> Operand:
     """Lower a curve without attributes."""
     return b.apply(PLAIN[call.proto.op_type], call.variable())
+
+
+@lowers("Acos")
+def acos(b: Builder, call: Call) -> Operand:
+    """Lower the arc cosine: a quarter turn less the arc sine."""
+    return b.subtract(np.array(math.pi / 2), b.apply(Asin(), call.variable()))
+
+
+@lowers("Shrink")
+def shrink(b: Builder, call: Call) -> Operand:
+    """Lower shrinking; a negative threshold is not supported."""
+    threshold = float(call.get("lambd", 0.5))
+    if threshold < 0:
+        raise call.unsupported(f"lambd = {threshold:g}; a non-negative one is supported")
+    return b.apply(Shrink(threshold, float(call.get("bias", 0.0))), call.variable())
 
 
 @lowers("Elu", "Celu", "Selu")
@@ -91,18 +115,6 @@ def gelu(b: Builder, call: Call) -> Operand:
 def thresholded_relu(b: Builder, call: Call) -> Operand:
     """Lower a rectifier with a threshold."""
     return b.apply(ThresholdedRelu(float(call.get("alpha", 1.0))), call.variable())
-
-
-@lowers("Pow")
-def power(b: Builder, call: Call) -> Operand:
-    """Lower a constant power, the same for all elements."""
-    exponents = np.unique(double(call.constant(1)))
-    if len(exponents) != 1:
-        raise call.unsupported("several exponents; one for all elements is supported")
-    exponent = float(exponents[0])
-    if exponent == 1:
-        return call.variable()
-    return b.apply(Power(exponent), call.variable())
 
 
 @lowers("LeakyRelu")
@@ -196,7 +208,7 @@ def reduce_extreme(b: Builder, call: Call) -> Operand:
         return x
     where = sorted(positive_axis(axis, x.rank) for axis in (axes or range(x.rank)))
     for axis in where:
-        x = halve(b, x, axis, largest=call.proto.op_type == "ReduceMax")
+        x = halve(b, x, axis, maximum if call.proto.op_type == "ReduceMax" else minimum)
     if call.get("keepdims", 1):
         return x
     return b.reshape(x, [size for axis, size in enumerate(x.shape) if axis not in where])
@@ -207,13 +219,12 @@ def global_max_pool(b: Builder, call: Call) -> Operand:
     """Lower the largest over all positions."""
     x = call.variable()
     for axis in range(2, x.rank):
-        x = halve(b, x, axis, largest=True)
+        x = halve(b, x, axis, maximum)
     return x
 
 
-def halve(b: Builder, x: Variable, axis: int, *, largest: bool) -> Variable:
-    """Reduce an axis to length 1: the front half against the back half, until one is left."""
-    pick = maximum if largest else minimum
+def halve(b: Builder, x: Variable, axis: int, pick: Callable[[Builder, Operand, Operand], Variable]) -> Variable:
+    """Reduce an axis to length 1: the front half with the back half, until one is left."""
     while (size := x.shape[axis]) > 1:
         half = size // 2
         best = pick(b, b.slice(x, axis, 0, half), b.slice(x, axis, half, 2 * half))

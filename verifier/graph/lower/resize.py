@@ -1,4 +1,4 @@
-"""Resizing: by picking elements (nearest), or by a matrix for each axis (linear)."""
+"""Resizing: by picking elements (nearest), or by a matrix for each axis (linear, cubic)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROUNDING: dict[str, Callable[[Array], Array]] = {
 def resize(b: Builder, call: Call) -> Operand:
     """Lower a resize of any number of axes."""
     x, mode = call.variable(), call.get("mode", "nearest")
-    if mode not in ("nearest", "linear") or call.get("antialias", 0):
-        raise call.unsupported(f"mode {mode!r} or antialiasing; 'nearest' and 'linear' without it are supported")
+    if mode not in ("nearest", "linear", "cubic") or call.get("antialias", 0):
+        raise call.unsupported(f"mode {mode!r} or antialiasing; nearest, linear and cubic without it are supported")
     if call.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise call.unsupported("cropping; the other coordinate modes are supported")
     for axis, (scale, length) in enumerate(factors(call, x)):
@@ -36,7 +36,8 @@ def resize(b: Builder, call: Call) -> Operand:
             x = take(b, x, axis, nearest(call, at, scale).clip(0, x.shape[axis] - 1))
         else:
             last = [*(k for k in range(x.rank) if k != axis), axis]
-            y = b.apply(Linear(tensor(interpolation(at, x.shape[axis]))), b.transpose(x, last))
+            weights = interpolation(at, x.shape[axis]) if mode == "linear" else cubic(call, at, x.shape[axis])
+            y = b.apply(Linear(tensor(weights), roundings=0 if mode == "linear" else 8), b.transpose(x, last))
             x = b.transpose(y, np.argsort(last).tolist())
     return x
 
@@ -106,3 +107,22 @@ def interpolation(at: Array, size: int) -> Array:
     np.add.at(weights, (low, columns), 1 - (at - low))
     np.add.at(weights, (high, columns), at - low)
     return weights
+
+
+def cubic(call: Call, at: Array, size: int) -> Array:
+    """Return the matrix ``(size, len(at))`` of cubic convolution over four neighbours; the border's are repeated.
+
+    Source: Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29, 1981.
+    """
+    bend = float(call.get("cubic_coeff_a", np.float32(-0.75)))
+    at = at.astype(np.float64)
+    first, columns = np.floor(at).astype(np.int64) - 1, np.arange(len(at))
+    weights = np.zeros((size, len(at)))
+    for place in (first + k for k in range(4)):
+        far = np.abs(at - place)
+        near = ((bend + 2) * far - (bend + 3)) * far * far + 1
+        part = np.where(far <= 1, near, ((far - 5) * far + 8) * far * bend - 4 * bend)
+        if call.get("exclude_outside", 0):
+            part = np.where((place >= 0) & (place < size), part, 0.0)
+        np.add.at(weights, (place.clip(0, size - 1), columns), part)
+    return weights / weights.sum(0) if call.get("exclude_outside", 0) else weights

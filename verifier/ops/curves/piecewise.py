@@ -153,6 +153,42 @@ class ThresholdedRelu(Piecewise):
 
 
 @dataclass(frozen=True, eq=False)
+class Shrink(Piecewise):
+    """y = 0 from -threshold to threshold, and x moved by ``shift`` towards 0 outside; it may jump between them."""
+
+    threshold: float = 0.5
+    shift: float = 0.0
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        moved = x[0] - self.shift * x[0].sign()
+        return torch.where(x[0].abs() > self.threshold, moved, 0)
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (-self.threshold, self.threshold) if self.threshold else (0.0,)
+
+    def limits(self, kink: float) -> tuple[float, float] | None:
+        """See ``Piecewise.limits``."""
+        height = self.threshold - self.shift
+        if not kink:
+            return (-height, height)
+        return (-height, 0.0) if kink < 0 else (0.0, height)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``: what makes up for a jump over a part of its height."""
+        return torch.full_like(x.lower, 1.0 if self.threshold == self.shift else 9.0)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Shrink(), [(1, 7)]
+        yield Shrink(0.75, 0.75), [(1, 7)]
+        yield Shrink(0.25, -0.5), [(1, 7)]
+        yield Shrink(0.0, 0.5), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
 class Sign(Piecewise):
     """y = -1, 0 or 1; it jumps at 0, where the graph over a box holds the one-sided limits from inside the box too."""
 

@@ -1,4 +1,4 @@
-"""Sine, cosine and tangent."""
+"""Sine, cosine, tangent and arc sine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from verifier.ops.op import Op, Shape
 from verifier.sets import Box
 
 PERIOD = 2 * math.pi
+
+FLAT = 1e-12
+"""Under a root in a slope, the least number: at the ends of a domain it stands for 0, and the slope for infinity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +153,31 @@ class Tan(Smooth):
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         yield Tan(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Asin(Smooth):
+    """y = arcsin(x), for x from -1 to 1."""
+
+    bends = (0.0,)
+    curvature = (-1, 1)
+    domain = (-1.0, 1.0)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].asin()
+
+    def derivative(self, x: Tensor, piece: int) -> Tensor:
+        """See ``Smooth.derivative``; at the ends it is infinite, for which a large number stands."""
+        del piece
+        return 1 / ((1 - x) * (1 + x)).clamp(min=FLAT).sqrt()
+
+    def root(self, slope: Tensor, piece: int, within: Box) -> Tensor:
+        """See ``Smooth.root``."""
+        del within
+        return (1 - slope.clamp(min=1) ** -2).sqrt() * (2 * piece - 1)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Asin(), [(1, 7)]
