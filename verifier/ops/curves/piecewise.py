@@ -1,4 +1,4 @@
-"""The other piecewise affine curves: LeakyRelu, PRelu, Abs, Clip, Sign."""
+"""The other piecewise affine curves: LeakyRelu, PRelu, Abs, Clip, and those that jump: Sign, Step."""
 
 from __future__ import annotations
 
@@ -76,6 +76,8 @@ class PRelu(Piecewise):
 class Abs(Piecewise):
     """y = |x|."""
 
+    exact = True
+
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
         return x[0].abs()
@@ -97,6 +99,8 @@ class Abs(Piecewise):
 @dataclass(frozen=True, eq=False)
 class Clip(Piecewise):
     """y = min(max(x, low), high); an end may be infinite."""
+
+    exact = True
 
     low: float = -math.inf
     high: float = math.inf
@@ -126,6 +130,8 @@ class Clip(Piecewise):
 class ThresholdedRelu(Piecewise):
     """y = x above a threshold, 0 up to it, where it jumps."""
 
+    exact = True
+
     threshold: float = 1.0
 
     def forward(self, *x: Tensor) -> Tensor:
@@ -154,6 +160,8 @@ class ThresholdedRelu(Piecewise):
 @dataclass(frozen=True, eq=False)
 class Sign(Piecewise):
     """y = -1, 0 or 1; it jumps at 0, where the graph over a box holds the one-sided limits from inside the box too."""
+
+    exact = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
@@ -185,3 +193,93 @@ class Sign(Piecewise):
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         yield Sign(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Piecewise):
+    """y = 1 where x > 0, or where x >= 0 unless ``strict``; else 0."""
+
+    exact = True
+    strict: bool = False
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``; differentiable, like ``sign``, with gradient 0."""
+        half = (x[0].sign() + 1) / 2
+        return half.floor() if self.strict else half.ceil()
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (0.0,)
+
+    def limits(self, kink: float) -> tuple[float, float] | None:
+        """See ``Piecewise.limits``."""
+        del kink
+        return (0.0, 1.0)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``: twice the chord, and flat where f is constant, as for ``Sign``."""
+        width = x.upper - x.lower
+        return torch.where((x.lower <= 0) & (x.upper >= 0) & (width > 0), 2 / torch.where(width > 0, width, 1), 0)
+
+    def absolute_terms(self, *x: Box) -> Tensor:
+        """See ``Curve.absolute_terms``: a box that reaches 0 is no narrower than its points are large."""
+        (box,) = x
+        return torch.full_like(box.lower, 8.0)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Step(), [(1, 7)]
+        yield Step(strict=True), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Within(Piecewise):
+    """y = x, for low <= x <= high alone: over boxes that leave this range there are no bounds.
+
+    It guards what means something else, or nothing, outside, such as an index beyond the end of an axis.
+    """
+
+    exact = True
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].clone()
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``: the ends, for splitting there."""
+        return tuple(end for end in (self.low, self.high) if math.isfinite(end))
+
+    def outside(self, *x: Box) -> Tensor:
+        """See ``Elementwise.outside``."""
+        (box,) = x
+        return ~((box.lower >= self.low) & (box.upper <= self.high))
+
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``."""
+        (box,) = x
+        outside = self.outside(box)
+        return Box(box.lower.masked_fill(outside, -math.inf), box.upper.masked_fill(outside, math.inf))
+
+    def offsets(self, x: Box, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Piecewise.offsets``."""
+        outside = self.outside(x)
+        low, high = super().offsets(x, slope)
+        return low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.ones_like(x.lower)
+
+    def absolute_terms(self, *x: Box) -> Tensor:
+        """See ``Curve.absolute_terms``."""
+        (box,) = x
+        return 3 * box.magnitude
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Within(-0.5, 4.5), [(1, 7)]

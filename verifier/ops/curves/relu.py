@@ -23,6 +23,7 @@ class Relu(Curve):
     """
 
     parameters: ClassVar[int] = 1
+    exact = True
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
