@@ -245,6 +245,11 @@ class Within(Piecewise):
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def domain(self) -> tuple[float, float]:
+        """Where there are bounds, as for ``Smooth``."""
+        return self.low, self.high
+
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
         return x[0].clone()
