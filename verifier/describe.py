@@ -23,7 +23,7 @@ POINTS = 8
 """Random inputs of each kind that the network is compared on."""
 
 READ = {*FOLD, *KEEP_ORDER, "Shape", "Size"}
-"""Operators that are read without being lowered: on constants, for shapes, or where only the order of values matters."""
+"""Operators that are read without being lowered: on constants, for shapes, or where only the order matters."""
 
 
 def describe(path: Path, seed: int = 0) -> Iterator[str]:
