@@ -109,7 +109,9 @@ def pendulum_examples() -> Iterator[Example]:
         yield Example("pendulum_step", f"stays_{angle:g}_{velocity:g}", Property(says, cases))
     for angle in (0.2, 0.0):
         says = f"From within (0.5, 0.5), the next state is never above {angle:g} and still rising faster than 0.2."
-        yield Example("pendulum_step", f"corner_{angle:g}", Property(says, (Case(HALF, (Row(angle, 0), Row(0.2, 1))),)))
+        yield Example(
+            "pendulum_step", f"corner_{angle:g}", Property(says, (Case(HALF, (Row(angle, 0), Row(0.2, 1))),))
+        )
 
 
 def cartpole_examples() -> Iterator[Example]:
