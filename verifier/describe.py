@@ -15,11 +15,15 @@ from verifier.errors import ModelError
 from verifier.graph.graph import Graph
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.fold import FOLD
+from verifier.graph.monotone import KEEP_ORDER
 from verifier.graph.onnx_file import read
 from verifier.graph.onnx_import import FLOATS, OPSETS, load
 
 POINTS = 8
 """Random inputs of each kind that the network is compared on."""
+
+READ = {*FOLD, *KEEP_ORDER, "Shape", "Size"}
+"""Operators that are read without being lowered: on constants, for shapes, or where only the order matters."""
 
 
 def describe(path: Path, seed: int = 0) -> Iterator[str]:
@@ -49,7 +53,7 @@ def describe_file(graph: onnx.GraphProto, opsets: list[onnx.OperatorSetIdProto])
     yield line("parameters", f"{sum(sizes)} in {len(sizes)} constants")
     kinds = Counter(f"{node.domain}.{node.op_type}".removeprefix("ai.onnx").lstrip(".") for node in graph.node)
     yield line("operators", f"{kinds.total()} nodes: {counted(kinds)}")
-    unknown = Counter({kind: count for kind, count in kinds.items() if kind not in LOWER and kind not in FOLD})
+    unknown = Counter({kind: count for kind, count in kinds.items() if kind not in LOWER and kind not in READ})
     if unknown:
         yield line("unsupported", f"{counted(unknown)} (opsets {OPSETS[0]} to {OPSETS[-1]} are read)")
 

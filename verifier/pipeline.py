@@ -156,6 +156,7 @@ class Run:
         if inputs <= FEW_INPUTS:
             arm = InputArm(self.by_input, case, self.checker, self.progress)
             arms = [arm, *arms] if inputs <= LOW_DIMENSION else [*arms, arm]
+            arms = [arm] if self.by_input.counting else arms
         self.leaves = [arm.leaves for arm in arms]
         with timed(self.progress, "search"):
             return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)

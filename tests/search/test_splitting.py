@@ -22,7 +22,7 @@ from verifier.ops.op import Op
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search
-from verifier.search.by_input import InputDomains, InputSplitting
+from verifier.search.by_input import FULL, InputDomains, InputSplitting
 from verifier.search.by_neuron import NeuronSplitting
 from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
@@ -117,7 +117,7 @@ def test_input_splitting_bounds_before_it_splits() -> None:
     domains = strategy.roots(torch.arange(3), torch.full((3,), -math.inf, dtype=torch.float64))
     assert strategy.split(domains) is domains
     bounded, _ = strategy.bound(domains)
-    assert len(strategy.split(bounded)) > strategy.batch // 2
+    assert len(strategy.split(bounded)) > FULL // 2
 
 
 def test_points_and_flat_boxes_are_split_without_harm() -> None:

@@ -32,6 +32,15 @@ class Form:
         return Box(self.centre - radius, self.centre + radius)
 
 
+def columns_of(box: Box) -> Tensor:
+    """List the coordinates ``(d,)`` that get a column of their own: those that vary in some box ``(B, n)``.
+
+    A number that rounding outward has made a box of, narrower than a few units in its last place, gets none.
+    """
+    width = box.upper - box.lower
+    return (width > 4 * torch.finfo(width.dtype).eps * box.magnitude).any(0).nonzero().flatten()
+
+
 def input_form(box: Box, coordinates: Tensor) -> Form:
     """Start from boxes ``(B, n)``, with a column for each of the listed coordinates; others go into the error."""
     radius = box.radius

@@ -85,7 +85,8 @@ def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
     underflow = lost + 2 * tiny * size
     if node.name == OUTPUT:
         underflow = underflow + tiny * flat(terms).sum(1)
-    return Rounding(forward + spread, backward + spread, underflow)
+    exact = op.copies if isinstance(op, Affine) else isinstance(op, Elementwise) and op.exact
+    return Rounding(torch.zeros_like(forward) if exact else forward + spread, backward + spread, underflow)
 
 
 def input_rounding(graph: Graph, box: Box) -> Rounding:

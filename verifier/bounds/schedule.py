@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.backward import LinearBound, backward
-from verifier.bounds.forward import Form, forward_step, input_form
+from verifier.bounds.forward import Form, columns_of, forward_step, input_form
 from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, input_rounding, rounding
 from verifier.bounds.windows import Piece, pieces, placed, within
@@ -131,10 +131,9 @@ def bound_nodes(
     bounds = Bounds(graph, until=until)
     bounds.boxes[INPUT] = input_box
     bounds.scales[INPUT] = input_rounding(graph, input_box)
-    varying = (input_box.lower < input_box.upper).any(0).nonzero().flatten()
     forms = bounds.forms
     if method.forward:
-        forms[INPUT] = input_form(input_box, varying)
+        forms[INPUT] = input_form(input_box, columns_of(input_box))
     independent, affine = {INPUT}, {INPUT}
     for node in graph.nodes.values():
         if node.op is None:

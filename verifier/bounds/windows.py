@@ -39,7 +39,7 @@ class Piece:
         shape, window = self.node.shape, self.windows.get(self.node.name, ())
         places = torch.arange(math.prod(shape), device=like.device).view(shape)
         inside = cut(places, window)
-        local = torch.searchsorted(inside.flatten().contiguous(), elements) if window else elements
+        local = torch.searchsorted(inside.flatten().contiguous(), elements.contiguous()) if window else elements
         count = len(elements)
         rows = like.new_zeros(2 * count, inside.numel())
         steps = torch.arange(count, device=like.device)

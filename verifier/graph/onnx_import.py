@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -15,6 +16,8 @@ from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable
 from verifier.graph.lower.fold import FOLD, fold
+from verifier.graph.lower.scatter import check_partial
+from verifier.graph.monotone import Readers
 from verifier.graph.onnx_file import Array, all_finite, read, to_array
 from verifier.graph.simplify import merge_neighbours, simplify_exactly
 from verifier.ops.op import Shape
@@ -130,6 +133,7 @@ def translate(
     values: dict[str, Operand] = {}
     values.update(enter(builder, ports))
     finite: set[str] = set()
+    readers = Readers(graph, opset)
     for proto in needed(graph):
         for name in proto.input:
             if name in constants and name not in values:
@@ -137,7 +141,7 @@ def translate(
         if ranking and graph.output[0].name in proto.output:
             values[proto.output[0]] = values[proto.input[0]]
         else:
-            lower_node(builder, proto, opset, values, finite)
+            lower_node(builder, proto, values, finite, readers)
     outputs = leave(builder, graph.output, values, constants)
     return reachable(builder.nodes), ports, outputs
 
@@ -200,7 +204,7 @@ def needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def lower_node(
-    builder: Builder, proto: onnx.NodeProto, opset: int, values: dict[str, Operand], finite: set[str]
+    builder: Builder, proto: onnx.NodeProto, values: dict[str, Operand], finite: set[str], readers: Readers
 ) -> None:
     """Fold or lower one node, and enter its outputs into ``values``."""
     where = f"node {proto.name or (proto.output[0] if proto.output else '?')!r} ({proto.op_type})"
@@ -209,14 +213,18 @@ def lower_node(
             raise ModelError(f"{where}: operand {name!r} is not defined before it is used")
     args = tuple(values[name] if name else None for name in proto.input)
     attributes = {entry.name: attribute(entry) for entry in proto.attribute}
-    call = Call(proto, opset, args, attributes)
+    call = Call(proto, readers.opset, args, attributes)
     if proto.domain not in ("", "ai.onnx"):
         raise UnsupportedError(f"{where}: operators of domain {proto.domain!r} are not supported, only those of ONNX")
     try:
         results: Operand | tuple[Operand, ...] | None = fold(call)
+        partial = any(name in builder.partial for name in proto.input)
         if results is None:
             check_finite(call, finite)
-            results = lowered(builder, call)
+            partial = check_partial(builder, call)
+            first = args[0] if args else None
+            drop = isinstance(first, Variable) and readers.may_drop(proto, first.rank)
+            results = first if drop and first is not None else lowered(builder, call)
     except ModelError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
@@ -227,6 +235,8 @@ def lower_node(
             raise ModelError(f"{where}: output {name!r} is defined twice")
         if name:
             values[name] = value
+            if partial:
+                builder.partial.add(name)
 
 
 def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:
@@ -249,7 +259,7 @@ def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:
                 node = builder.nodes[later]
                 parents = tuple(name if parent == value.name else parent for parent in node.parents)
                 builder.nodes[later] = Node(node.name, node.op, parents, node.shape)
-            value = Variable(name, value.shape)
+            value = replace(value, name=name)
         named.append(value)
     return tuple(named)
 
@@ -288,6 +298,8 @@ def leave(
             raise ModelError(f"output {value.name!r} is not computed by any node")
         if not isinstance(found, Variable):
             raise UnsupportedError(f"output {value.name!r} does not depend on the input")
+        if value.name in builder.partial:
+            raise UnsupportedError(f"the size of output {value.name!r} depends on the input")
         ports.append(Port(value.name, found.shape, FLOATS.get(value.type.tensor_type.elem_type, "float32")))
         flat.append(builder.apply(Reshape((size_of(found.shape),)), found))
     if not ports:

@@ -26,6 +26,11 @@ class Elementwise(Op, register=False):
     roundings: ClassVar[int] = 0
     """How many units of rounding, in ``absolute_terms``, an evaluation may be wrong by, besides the usual few."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether each value is an operand's or a constant, in any dtype, and so are the ends of ``interval``."""
+        return False
+
     def outside(self, *x: Box) -> Tensor:
         """Tell where boxes leave the domain of the function: there are no bounds; shape ``(B, *node)``."""
         return torch.zeros_like(x[0].lower, dtype=torch.bool)

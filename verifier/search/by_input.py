@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from verifier.bounds.schedule import Bounds, Method, bound_nodes
+from verifier.bounds.forward import columns_of
+from verifier.bounds.schedule import INTERVAL, Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.search.domains import Domains
+from verifier.search.whole_inputs import WholeInputs
 from verifier.sets import Box, flat
 
 WORK = 10**10
@@ -19,6 +21,9 @@ WORK = 10**10
 
 MOST, FULL = 2048, 512
 """Domains that a round takes at most, and up to which it makes more of few by splitting them several times."""
+
+COUNTED = 64
+"""Domains of one round while counting."""
 
 UNDECIDED = 100
 """Undecided neurons of a layer, for each domain, up to which they are bounded backward."""
@@ -29,6 +34,7 @@ class InputDomains(Domains):
     """Boxes of the input, ``lower`` and ``upper`` of shape ``(B, n)`` in float64.
 
     ``influence`` ``(B, n)`` says how much each coordinate moves the bound per unit of width; -1 before it was bounded.
+    A coordinate that the network rounds stands for the whole numbers in its range alone.
     """
 
     lower: Tensor
@@ -38,6 +44,9 @@ class InputDomains(Domains):
 
 class InputSplitting:
     """Split the coordinate that moves the bound most; bound every part by a whole pass.
+
+    Where all coordinates that vary stand for whole numbers, the search is ``counting``: it comes down to points, which
+    cheap bounds in float64 decide.
 
     Property: sound; complete in the limit for continuous networks, up to counterexamples on the border.
     """
@@ -51,11 +60,15 @@ class InputSplitting:
         self.fast = (graph.to(torch.float32), cases.to(torch.float32))
         self.batch = min(MOST, max(8, WORK // ((varying(cases) + 6) * graph.work))) if batch is None else batch
         self.double = double
+        self.whole = WholeInputs.of(graph, cases)
         self.method = Method(forward=True, backward=True, most=UNDECIDED)
+        self.counting = len(cases) > 0 and not bool(((cases.lower < cases.upper) & ~self.whole.mask).any())
+        if self.counting and batch is None:
+            self.batch = min(self.batch, COUNTED)
 
     def roots(self, case: Tensor, bound: Tensor) -> InputDomains:
         """Make a domain of each of the listed cases."""
-        box = self.exact[1].boxes.take(self.exact[1].set_of[case])
+        box = self.whole.between(self.exact[1].boxes.take(self.exact[1].set_of[case]))
         weight = torch.full_like(bound, 1 / max(1, len(self.exact[1])))
         return InputDomains(case, bound, weight, box.lower, box.upper, -torch.ones_like(box.lower))
 
@@ -77,18 +90,20 @@ class InputSplitting:
         axis = torch.where(score.amax(1) > 0, score.argmax(1), width.argmax(1)).unsqueeze(1)
         domains = replace(domains, weight=domains.weight / 2)
         low, high = domains.lower.gather(1, axis), domains.upper.gather(1, axis)
-        middle = low + (high - low) / 2
-        left = replace(domains, upper=domains.upper.scatter(1, axis, middle))
-        right = replace(domains, lower=domains.lower.scatter(1, axis, middle))
+        end, begin = self.whole.cut(axis, low, high)
+        left = replace(domains, upper=domains.upper.scatter(1, axis, end))
+        right = replace(domains, lower=domains.lower.scatter(1, axis, begin))
         return InputDomains.cat([left, right])
 
     def bound(self, domains: InputDomains) -> tuple[InputDomains, Tensor]:
         """Bound in float32, and again in float64 where only the rounding margin is in the way."""
+        if self.counting:
+            return self._count(domains)
         if self.double:
-            return self._bound(domains, *self.exact)[:2]
-        bounded, points, unsure = self._bound(domains, *self.fast)
+            return self._bound(domains, *self.exact, self.method)[:2]
+        bounded, points, unsure = self._bound(domains, *self.fast, self.method)
         if unsure.any():
-            again, better, _ = self._bound(domains.take(unsure), *self.exact)
+            again, better, _ = self._bound(domains.take(unsure), *self.exact, self.method)
             points[unsure] = better
             place = unsure.nonzero().flatten()
             order = torch.cat([(~unsure).nonzero().flatten(), place]).argsort()
@@ -96,16 +111,27 @@ class InputSplitting:
             self.double = int(unsure.sum()) > len(domains) // 4
         return bounded, points
 
-    def _bound(self, domains: InputDomains, graph: Graph, cases: Cases) -> tuple[InputDomains, Tensor, Tensor]:
+    def _count(self, domains: InputDomains) -> tuple[InputDomains, Tensor]:
+        """Bound by intervals, and with all that helps where a point is left open."""
+        bounded, points, _ = self._bound(domains, *self.exact, INTERVAL)
+        hard = ~(bounded.bound > 0) & ~(domains.lower < domains.upper).any(1)
+        if hard.any():
+            again, _, _ = self._bound(domains.take(hard), *self.exact, self.method)
+            bounded.bound[hard] = torch.fmax(bounded.bound[hard], again.bound)
+        return bounded, points
+
+    def _bound(
+        self, domains: InputDomains, graph: Graph, cases: Cases, method: Method
+    ) -> tuple[InputDomains, Tensor, Tensor]:
         """Bound; return also candidates, and where the margin for rounding alone keeps a domain open."""
         box = Box(domains.lower, domains.upper).to(graph.dtype)
-        bounds = bound_nodes(graph, box, self.method)
+        bounds = bound_nodes(graph, box, method)
         record: dict[str, Tensor] = {}
         full, least = cases.close(domains.case, bounds.rows(cases.y_rows[domains.case], record=record), box)
         assert full.error is not None
         best, row = least.max(1)
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
-        influence = gap_by_coordinate(bounds, record, row)
+        influence = gap_by_coordinate(bounds, record, row) if method.forward else torch.ones_like(box.lower)
         points = full.minimiser(box).gather(1, pick).squeeze(1)
         unsure = ~(best > 0) & (((least + full.error).amax(1) > 0) | ~best.isfinite())
         bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))
@@ -127,8 +153,10 @@ def gap_by_coordinate(bounds: Bounds, record: dict[str, Tensor], row: Tensor) ->
     """
     box = bounds.boxes[INPUT]
     width = box.upper - box.lower
-    varying = (box.lower < box.upper).any(0).nonzero().flatten()
+    varying = columns_of(box)
     blame = torch.zeros_like(width)
+    if not len(varying):
+        return blame
     for name, rows in record.items():
         node = bounds.graph.nodes[name]
         if isinstance(node.op, Elementwise):

@@ -2,6 +2,7 @@
 
 from verifier.graph.lower import (
     arithmetic,
+    choice,
     einsum,
     normalize,
     piecewise,
@@ -9,12 +10,14 @@ from verifier.graph.lower import (
     recurrent,
     reduce,
     resize,
+    scatter,
     select,
     shape,
     softmax,
+    truth,
     windows,
 )
 from verifier.graph.lower.builder import LOWER
 
-__all__ = ["LOWER", "arithmetic", "einsum", "normalize", "piecewise", "power", "recurrent", "reduce"]
-__all__ += ["resize", "select", "shape", "softmax", "windows"]
+__all__ = ["LOWER", "arithmetic", "choice", "einsum", "normalize", "piecewise", "power", "recurrent", "reduce"]
+__all__ += ["resize", "scatter", "select", "shape", "softmax", "truth", "windows"]

@@ -43,6 +43,8 @@ def mul(b: Builder, call: Call) -> Operand:
 def div(b: Builder, call: Call) -> Operand:
     """Lower a division: a product with the reciprocal, of a constant in float64."""
     dividend, divisor = call.operand(0), call.operand(1)
+    if any(isinstance(side, Variable) and side.kind != "f" for side in (dividend, divisor)):
+        raise call.unsupported("a division of whole numbers that depend on the input; cast them to a floating type")
     if isinstance(divisor, Variable):
         return b.multiply(dividend, b.apply(Power(-1.0), divisor))
     if not divisor.all():

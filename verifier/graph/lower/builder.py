@@ -14,6 +14,7 @@ from torch import Tensor
 
 from verifier.errors import ModelError, UnsupportedError
 from verifier.graph.graph import Node
+from verifier.graph.lower.whole import Span, common_kind, span_of
 from verifier.graph.onnx_file import Array
 from verifier.ops.arithmetic import Add, Neg, Scale, Sub, Translate
 from verifier.ops.curves import Power
@@ -22,13 +23,22 @@ from verifier.ops.product import Product
 from verifier.ops.select import Expand, Slice
 from verifier.ops.shape import Reshape, Transpose
 
+TRUTH: Span = (0.0, 1.0)
+"""The range of truth values."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A tensor that depends on the network's input."""
+    """A tensor that depends on the network's input.
+
+    ``kind`` is that of its ONNX type: "f" floating, "i" whole numbers, "b" truth values, which are 0 and 1 here. Where
+    all values are known to be whole, whatever their type, ``span`` is a range that holds them.
+    """
 
     name: str
     shape: Shape
+    kind: str = "f"
+    span: Span | None = None
 
     @property
     def rank(self) -> int:
@@ -125,17 +135,21 @@ def lowers(*names: str) -> Callable[[Lowering], Lowering]:
 class Builder:
     """Collects nodes in topological order; every method that takes a variable returns the one it adds (or its operand).
 
-    Constants keep the file's precision, or float64 where they were computed.
+    Constants keep the file's precision, or float64 where they were computed. ``partial`` names the file's tensors whose
+    size depends on the input: here they have the largest one, and whatever depends on it must not be computed.
     """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.prefix = ""
+        self.partial: set[str] = set()
 
     def apply(self, op: Op, *operands: Variable, name: str | None = None) -> Variable:
         """Add a node."""
         shape = result_shape(op, *(operand.shape for operand in operands))
-        result = Variable(name or f"{self.prefix}~{len(self.nodes)}", shape)
+        kind = common_kind(operand.kind for operand in operands)
+        span = span_of(op, [operand.span for operand in operands], [operand.shape for operand in operands], shape)
+        result = Variable(name or f"{self.prefix}~{len(self.nodes)}", shape, kind, span)
         self.nodes.append(Node(result.name, op, tuple(operand.name for operand in operands), result.shape))
         return result
 

@@ -9,6 +9,7 @@ import torch
 
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lowers, positive_axis
 from verifier.graph.lower.fold import by_reference
+from verifier.graph.lower.scatter import gather_at, slice_at
 from verifier.graph.lower.windows import take
 from verifier.graph.onnx_file import Array
 from verifier.ops.reduce import CumSum, ReduceMean, ReduceSum
@@ -18,6 +19,8 @@ from verifier.ops.select import Concat, Gather, Pad
 @lowers("Slice")
 def slice_of(b: Builder, call: Call) -> Operand:
     """Lower a slice; ends beyond the axis are cut, negative ones count from the end."""
+    if any(isinstance(call.arg(k), Variable) for k in (1, 2)):
+        return slice_at(b, call)
     x = call.variable()
     starts, ends = call.ints("starts", 1) or [], call.ints("ends", 2) or []
     axes, steps = call.ints("axes", 3) or list(range(len(starts))), call.ints("steps", 4) or [1] * len(starts)
@@ -46,7 +49,9 @@ def split(b: Builder, call: Call) -> tuple[Operand, ...]:
 
 @lowers("Gather")
 def gather(b: Builder, call: Call) -> Operand:
-    """Lower a choice of elements along an axis by constant indices."""
+    """Lower a choice of elements along an axis."""
+    if isinstance(call.operand(1), Variable):
+        return gather_at(b, call)
     x, indices = call.variable(), call.constant(1)
     axis = positive_axis(call.get("axis", 0), x.rank)
     size = x.shape[axis]
@@ -141,6 +146,8 @@ def reduce_linear(b: Builder, call: Call) -> Operand:
     if not axes and call.get("noop_with_empty_axes", 0):
         return x
     where = tuple(sorted(positive_axis(axis, x.rank) for axis in (axes or range(x.rank))))
+    if x.kind != "f" and call.proto.op_type == "ReduceMean":
+        raise call.unsupported("a mean of whole numbers; those of floating types are supported")
     op = ReduceSum if call.proto.op_type == "ReduceSum" else ReduceMean
     return b.apply(op(where, keep=bool(call.get("keepdims", 1))), x)
 
@@ -151,19 +158,6 @@ def cum_sum(b: Builder, call: Call) -> Operand:
     x = call.variable()
     axis = positive_axis(int(call.constant(1).reshape(-1)[0]), x.rank)
     return b.apply(CumSum(axis, bool(call.get("exclusive", 0)), bool(call.get("reverse", 0))), x)
-
-
-@lowers("Where")
-def where(b: Builder, call: Call) -> Operand:
-    """Lower a choice by a constant condition to two products with 0 or 1."""
-    if isinstance(call.arg(0), Variable):
-        raise call.unsupported("a condition that depends on the input; it must be constant")
-    condition = call.constant(0).astype(bool)
-    parts: list[Operand] = []
-    for k, mask in ((1, condition), (2, ~condition)):
-        value = call.operand(k)
-        parts.append(b.scale(value, double(mask)) if isinstance(value, Variable) else np.where(mask, value, 0.0))
-    return b.add(parts[0], parts[1])
 
 
 @lowers("Trilu")

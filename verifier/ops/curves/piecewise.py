@@ -1,4 +1,4 @@
-"""The other piecewise affine curves: LeakyRelu, PRelu, Abs, Clip, Sign."""
+"""The other piecewise affine curves: LeakyRelu, PRelu, Abs, Clip, and those that jump: Sign, Step."""
 
 from __future__ import annotations
 
@@ -81,6 +81,11 @@ class Abs(Piecewise):
         """See ``Op.forward``."""
         return x[0].abs()
 
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``."""
+        return True
+
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
         return (0.0,)
@@ -110,6 +115,11 @@ class Clip(Piecewise):
         """See ``Piecewise.kinks``."""
         return tuple(kink for kink in (self.low, self.high) if math.isfinite(kink))
 
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``: ends that float32 has."""
+        return is_single(self.low) and is_single(self.high)
+
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return torch.ones_like(x.lower)
@@ -136,6 +146,11 @@ class ThresholdedRelu(Piecewise):
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
         return (self.threshold,)
+
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``: a threshold that float32 has."""
+        return is_single(self.threshold)
 
     def limits(self, kink: float) -> tuple[float, float] | None:
         """See ``Piecewise.limits``."""
@@ -196,6 +211,11 @@ class Sign(Piecewise):
         """See ``Op.forward``."""
         return guided_step(x[0].sign(), x[0])
 
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``."""
+        return True
+
     def kinks(self) -> tuple[float, ...]:
         """See ``Piecewise.kinks``."""
         return (0.0,)
@@ -222,3 +242,110 @@ class Sign(Piecewise):
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         yield Sign(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Piecewise):
+    """y = 1 where x > 0, or where x >= 0 unless ``strict``; else 0."""
+
+    strict: bool = False
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        reached = x[0] > 0 if self.strict else x[0] >= 0
+        return guided_step(reached.to(x[0]), x[0])
+
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``."""
+        return True
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``."""
+        return (0.0,)
+
+    def limits(self, kink: float) -> tuple[float, float] | None:
+        """See ``Piecewise.limits``."""
+        del kink
+        return (0.0, 1.0)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``: twice the chord, and flat where f is constant, as for ``Sign``."""
+        width = x.upper - x.lower
+        return torch.where((x.lower <= 0) & (x.upper >= 0) & (width > 0), 2 / torch.where(width > 0, width, 1), 0)
+
+    def absolute_terms(self, *x: Box) -> Tensor:
+        """See ``Curve.absolute_terms``: a box that reaches 0 is no narrower than its points are large."""
+        (box,) = x
+        return torch.full_like(box.lower, 8.0)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Step(), [(1, 7)]
+        yield Step(strict=True), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Within(Piecewise):
+    """y = x, for low <= x <= high alone: over boxes that leave this range there are no bounds.
+
+    It guards what means something else, or nothing, outside, such as an index beyond the end of an axis.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        """Where there are bounds, as for ``Smooth``."""
+        return self.low, self.high
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return x[0].clone()
+
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``."""
+        return True
+
+    def kinks(self) -> tuple[float, ...]:
+        """See ``Piecewise.kinks``: the ends, for splitting there."""
+        return tuple(end for end in (self.low, self.high) if math.isfinite(end))
+
+    def outside(self, *x: Box) -> Tensor:
+        """See ``Elementwise.outside``."""
+        (box,) = x
+        return ~((box.lower >= self.low) & (box.upper <= self.high))
+
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``."""
+        (box,) = x
+        outside = self.outside(box)
+        return Box(box.lower.masked_fill(outside, -math.inf), box.upper.masked_fill(outside, math.inf))
+
+    def offsets(self, x: Box, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Piecewise.offsets``."""
+        outside = self.outside(x)
+        low, high = super().offsets(x, slope)
+        return low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf)
+
+    def steepest(self, x: Box) -> Tensor:
+        """See ``Curve.steepest``."""
+        return torch.ones_like(x.lower)
+
+    def absolute_terms(self, *x: Box) -> Tensor:
+        """See ``Curve.absolute_terms``."""
+        (box,) = x
+        return 3 * box.magnitude
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Within(-0.5, 4.5), [(1, 7)]
+
+
+def is_single(value: float) -> bool:
+    """Tell whether float32 has a number."""
+    return not math.isfinite(value) or float(torch.tensor(value, dtype=torch.float32)) == value

@@ -24,6 +24,11 @@ class Relu(Curve):
 
     parameters: ClassVar[int] = 1
 
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``."""
+        return True
+
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
         return x[0].clamp(min=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +26,11 @@ class Stairs(Curve, register=False):
     parameters: ClassVar[int] = 2
     first: ClassVar[float] = 0.0
     level: ClassVar[float] = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``."""
+        return True
 
     def kinks(self) -> tuple[float, ...]:
         """Return the places of a few steps."""
@@ -129,3 +135,37 @@ class Round(Stairs):
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         yield Round(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Trunc(Stairs):
+    """The nearest whole number that is not farther from 0: floor from 0 on, ceil below."""
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return guided(x[0].trunc(), x[0])
+
+    def offsets(self, x: Box, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Stairs.offsets``: those of the part below 0 and of the part above, where there is one."""
+        ends = []
+        for part, stairs, there in (
+            (Box(x.lower.clamp(max=0), x.upper.clamp(max=0)), Ceil(), x.lower < 0),
+            (Box(x.lower.clamp(min=0), x.upper.clamp(min=0)), Floor(), (x.upper > 0) | (x.lower >= 0)),
+        ):
+            low, high = stairs.offsets(part, slope)
+            ends.append((low.masked_fill(~there, math.inf), high.masked_fill(~there, -math.inf)))
+        (below, below_high), (above, above_high) = ends
+        return torch.minimum(below, above), torch.maximum(below_high, above_high)
+
+    def branch_point(self, x: Box) -> Tensor:
+        """See ``Curve.branch_point``: there is no step at 0."""
+        point = x.centre.round()
+        for other in (-1.0, 1.0):
+            inside = (x.lower < other) & (other < x.upper)
+            point = torch.where((point == 0) & inside, other, point)
+        return torch.where((x.lower < point) & (point < x.upper) & (point != 0), point, torch.nan)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Trunc(), [(1, 7)]
