@@ -2,12 +2,13 @@
 PYTHON ?= python3
 SETDIR ?=
 BENCH_FLAGS ?=
+REGRESS_FLAGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo test lint bench regress clean
 
 venv: $(READY)
 
@@ -32,6 +33,11 @@ test: lint
 bench: $(READY)
 	@test -n "$(SETDIR)" || { echo "usage: make bench SETDIR=folder-of-benchmarks [BENCH_FLAGS=...]"; exit 2; }
 	$(BIN)/python benchmarks/vnncomp.py "$(SETDIR)" $(BENCH_FLAGS)
+
+# make regress SETDIR=... [REGRESS_FLAGS="--minutes 30"]: what was solved before must be solved again
+regress: $(READY)
+	@test -n "$(SETDIR)" || { echo "usage: make regress SETDIR=folder-of-benchmarks [REGRESS_FLAGS=...]"; exit 2; }
+	$(BIN)/python benchmarks/regress.py "$(SETDIR)" $(REGRESS_FLAGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
