@@ -22,6 +22,7 @@ from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
+from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress, Reason, Result, Verdict
 from verifier.search.bab import Witness, out_of_memory
@@ -73,16 +74,15 @@ def verify(
     begun = time.monotonic()
     progress = Progress() if progress is None else progress
     deadline = math.inf if config.timeout is None else begun + config.timeout
+    run: Run | None = None
     try:
         run = Run.prepare(model, spec, config, progress, deadline, watch)
         witness, still = run.solve()
         verdict = Verdict.SAT if witness is not None else Verdict.UNKNOWN if len(still) else Verdict.UNSAT
-        reason = None
-        if verdict is Verdict.UNKNOWN:
-            reason = Reason.TIMEOUT if time.monotonic() >= deadline else Reason.GAVE_UP
-        return Result(verdict, reason, time.monotonic() - begun, progress, witness, leaves=tuple(run.leaves))
+        reason, detail = run.why() if verdict is Verdict.UNKNOWN else (None, "")
+        return Result(verdict, reason, time.monotonic() - begun, progress, witness, detail, tuple(run.leaves))
     except TimeoutError:
-        reason, detail = Reason.TIMEOUT, ""
+        reason, detail = (Reason.TIMEOUT, "") if run is None else run.why()
     except KeyboardInterrupt:
         reason, detail = Reason.INTERRUPTED, ""
     except ReplayError as error:
@@ -107,6 +107,7 @@ class Run:
     checker: Witness
     generator: torch.Generator
     leaves: list[Leaves] = field(default_factory=list)
+    roots: Roots | None = None
     attacked: float = -math.inf
 
     @staticmethod
@@ -137,7 +138,7 @@ class Run:
         case = torch.arange(len(self.cases), device=self.graph.device)
         if not len(case):
             return None, case
-        roots = Roots(self.graph, self.cases, self.deadline)
+        roots = self.roots = Roots(self.graph, self.cases, self.deadline)
         lines = self.lines()
         if lines is None:
             case, found = self.first_look(case, roots.first)
@@ -160,6 +161,16 @@ class Run:
         self.leaves = [arm.leaves for arm in arms]
         with timed(self.progress, "search"):
             return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
+
+    def why(self) -> tuple[Reason, str]:
+        """Say why cases are left open."""
+        for root in [] if self.roots is None else self.roots.known:
+            for node in self.graph.nodes.values():
+                operands = [root.exact.boxes[name] for name in node.parents]
+                if isinstance(node.op, Elementwise) and node.op.outside(*operands).any():
+                    kind, detail = type(node.op).__name__, "its operand may leave its domain on the input set"
+                    return Reason.UNSUPPORTED, f"node {node.name!r} ({kind}): {detail}"
+        return (Reason.TIMEOUT if time.monotonic() >= self.deadline else Reason.GAVE_UP), ""
 
     @cached_property
     def by_input(self) -> InputSplitting:

@@ -107,10 +107,6 @@ class Climb(ABC):
         """Remember the slopes of some output rows, by a mask ``(S,)``."""
 
     @abstractmethod
-    def project(self) -> None:
-        """Return the slopes to where they are useful after a step."""
-
-    @abstractmethod
     def slopes(self) -> dict[str, Slopes]:
         """Return the best slopes met of the intermediate rows, for a certified pass."""
 
@@ -140,7 +136,9 @@ class Climb(ABC):
             if seconds == 0 and until - begun < FEW_STEPS * (time.monotonic() - begun):
                 self.adam.rates = [FAST_RATE] * len(self.adam.rates)
             self.adam.step(gradients)
-            self.project()
+            with torch.no_grad():
+                for parameter in self.adam.parameters:
+                    parameter.clamp_(0, 1)
             seconds = time.monotonic() - begun
 
 
@@ -245,19 +243,6 @@ class JointAscent(Climb):
         """Count the elements of some nodes inside a piece's windows."""
         shapes = ((self.graph.nodes[name].shape, piece.windows.get(name, ())) for name in names)
         return sum(volume(shape, window) for shape, window in shapes)
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Return the slopes to where they are useful after a step."""
-        parts: list[tuple[dict[str, Tensor], Windows]] = [(self.alpha, {})]
-        for start, inner in self.inner.items():
-            parts += zip(inner, (piece.windows for piece in self.pieces[start]), strict=True)
-        for values, windows in parts:
-            for name, value in values.items():
-                node, window = self.graph.nodes[name], windows.get(name, ())
-                assert isinstance(node.op, Elementwise)
-                operands = (box.within(window) for box in operands_of(self.graph, node, self.boxes))
-                value.copy_(node.op.within(window, node.shape).project(value, *operands))
 
     def keep(self, better: Tensor) -> None:
         """See ``Climb.keep``."""

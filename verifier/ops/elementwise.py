@@ -18,8 +18,9 @@ from verifier.sets import Box, Enclosure, Window
 class Elementwise(Op, register=False):
     """A nonlinear function of one or several operands of the result's shape.
 
-    Its relaxation can be chosen: ``parameters`` counts the numbers for each element (slopes, mixtures of planes), and
-    ``alpha`` has shape ``(parameters, B, S, *node)``. Every choice is sound.
+    Its relaxation can be chosen by ``parameters`` numbers in [0, 1] for each element: where slopes lie in the range of
+    useful ones, or how planes are mixed. ``alpha`` has shape ``(parameters, B, S, *node)``. Every choice is sound, and
+    numbers outside of [0, 1] count as its ends.
     """
 
     parameters: ClassVar[int]
@@ -52,10 +53,6 @@ class Elementwise(Op, register=False):
         """Return the operator of the elements in a window of a node alone."""
         del window, shape
         return self
-
-    @abstractmethod
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """Move parameters into the range that is of use on the boxes: others are dominated."""
 
     @abstractmethod
     def parallel(self, *x: Box) -> tuple[Tensor, ...]:

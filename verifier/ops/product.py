@@ -42,11 +42,6 @@ class Product(Elementwise):
         """See ``Elementwise.start``: the even mixtures."""
         return torch.full_like(x[0].lower, 0.5).expand(2, *x[0].lower.shape).unsqueeze(2)
 
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """See ``Elementwise.project``."""
-        del x
-        return alpha.clamp(0, 1)
-
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """See ``Op.relax``."""
         below, above = self.start(*x) if alpha is None else alpha.clamp(0, 1)

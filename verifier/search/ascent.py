@@ -94,7 +94,7 @@ class Ascent:
                 adam.take(variables.tensors(), missing)
                 bounder = self.bounder(domains.take(live))
                 split = {name: mask[missing] for name, mask in split.items()}
-            self._project(variables, split, bounder.domains)
+            self._project(variables, split)
         return kept.put(domains), best.double()
 
     def _rates(self, bounder: Bounder, variables: Variables, steps: int) -> list[float]:
@@ -118,12 +118,10 @@ class Ascent:
         return (box.lower > root.lower) | (box.upper < root.upper)
 
     @torch.no_grad()
-    def _project(self, variables: Variables, split: Mapping[str, Tensor], domains: NeuronDomains) -> None:
+    def _project(self, variables: Variables, split: Mapping[str, Tensor]) -> None:
         """Return the variables to where they are sound and useful after a step."""
-        for name, value in variables.alpha.items():
-            reader = self.neurons.readers[name]
-            useful = reader.op.project(value.transpose(0, 1).unsqueeze(2), *reader.boxes(domains.ends))
-            value.copy_(useful.squeeze(2).transpose(0, 1))
+        for value in variables.alpha.values():
+            value.clamp_(0, 1)
         for name, value in variables.beta.items():
             value.mul_(split[name])
         variables.weights.clamp_(min=0).div_(variables.weights.sum(1, keepdim=True).clamp(min=1e-12))

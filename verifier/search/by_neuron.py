@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -14,11 +15,15 @@ from verifier.bounds.schedule import Bounds
 from verifier.problem import Cases
 from verifier.search.ascent import Ascent, Bounder
 from verifier.search.branching.babsr import intercept_scores
+from verifier.search.branching.bbps import Shortcut, shortcut_gains, shortcuts
 from verifier.search.final import multipliers
 from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root
 from verifier.sets import Box
+
+SHORT_LIST = 32
+"""Neurons, best first by their intercepts, among which gains with shortcuts choose the candidates."""
 
 EVALUATED = 1 << 23
 """Elements that one batch may hold at its widest node, all domains and candidates together."""
@@ -61,6 +66,11 @@ class NeuronSplitting:
         if not Folded.pays(bounds, self.neurons):
             return None
         return Folded(bounds, self.neurons)
+
+    @cached_property
+    def shortcuts(self) -> dict[str, Shortcut] | None:
+        """The neurons' own bounds by the input, where there is room for them."""
+        return shortcuts(self.fast[0], self.neurons)
 
     def _bounder(self, domains: NeuronDomains) -> Bounder:
         """Prepare domains for bounding in float32 without rounding margins."""
@@ -227,9 +237,31 @@ class NeuronSplitting:
         return [domains] if len(pieces) == 1 else [domains.take(piece) for piece in pieces]
 
     def _candidates(self, domains: NeuronDomains, record: dict[str, Tensor]) -> Tensor:
-        """Choose the neurons that the next split will try, ``(B, C)``."""
+        """Choose the neurons that the next split will try, ``(B, C)``: of a short list, those with the best gains."""
         scores = torch.cat(list(intercept_scores(self.neurons.readers, record, domains.ends).values()), dim=1)
-        best, top = scores.topk(min(self.count, scores.shape[1]), dim=1)
+        listed = self.count if self.shortcuts is None else max(SHORT_LIST, self.count)
+        best, top = scores.topk(min(listed, scores.shape[1]), dim=1)
+        if self.shortcuts is not None:
+            gains = self._gains(self.shortcuts, domains, record, top).masked_fill(best < 0, -torch.inf)
+            order = gains.topk(min(self.count, top.shape[1]), dim=1).indices
+            best, top = best.gather(1, order), top.gather(1, order)
         top = torch.where(best < 0, top[:, :1], top)  # decided ones are never split
         top = torch.where(best[:, :1] < 0, -1, top)
         return torch.cat([top, top[:, :1].expand(-1, self.count - top.shape[1])], dim=1)
+
+    def _gains(
+        self, known: Mapping[str, Shortcut], domains: NeuronDomains, record: dict[str, Tensor], listed: Tensor
+    ) -> Tensor:
+        """Estimate the gains of splitting listed neurons ``(B, M)``, positions in all nodes' K, joined."""
+        gains, first = torch.full(listed.shape, -torch.inf, device=listed.device), 0
+        for name, index in self.neurons.elements.items():
+            here = (listed >= first) & (listed < first + len(index))
+            if here.any():
+                places = (listed - first).clamp(0, len(index) - 1)
+                box = domains.ends[name]
+                chosen = Box(box.lower.gather(1, places), box.upper.gather(1, places))
+                point = self._branch_point(name, places, chosen)
+                found = shortcut_gains(self.neurons, known, record, domains.ends, name, places, point)
+                gains = torch.where(here, found, gains)
+            first += len(index)
+        return gains

@@ -131,14 +131,6 @@ class FoldedAscent(Climb):
         for name, kept in self.best_slopes[OUTPUT].items():
             kept[:, :, better] = self.slopes_of[OUTPUT][name].detach()[:, :, better]
 
-    @torch.no_grad()
-    def project(self) -> None:
-        """See ``Climb.project``."""
-        for part in self.slopes_of.values():
-            for name, value in part.items():
-                reader = self.neurons.readers[name]
-                value.copy_(reader.op.project(value, *reader.boxes(self.boxes)))
-
     def slopes(self) -> dict[str, Slopes]:
         """See ``Climb.slopes``."""
         found = {}

@@ -159,6 +159,11 @@ class Roots:
         self._roots: dict[int, Root] = {}
         self._bounded: set[int] = set()
 
+    @property
+    def known(self) -> list[Root]:
+        """The roots bounded so far."""
+        return list(self._roots.values())
+
     def first(self, which: int) -> Root:
         """Return the root of an input box by the cheap bounds, or better ones if they exist."""
         if which not in self._roots:

@@ -21,11 +21,27 @@ from verifier.sets import Box, Diagonal, Enclosure
 
 @dataclass(frozen=True, eq=False)
 class Curve(Elementwise, register=False):
-    """An elementwise function of one operand; its parameters are slopes."""
+    """An elementwise function of one operand; its parameters say where slopes lie in their range."""
 
     @abstractmethod
     def steepest(self, x: Box) -> Tensor:
         """Bound the absolute slope of any line that ``relax`` may use, shape ``(B, *node)`` or broadcastable."""
+
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """Return the range of slopes that lines over boxes may have, ``(B, *node)`` each."""
+        steepest = self.steepest(x)
+        return -steepest, steepest
+
+    def places(self, slopes: Tensor, x: Box) -> Tensor:
+        """Return where slopes ``(P, B, S, *node)`` lie in their range, from 0 to 1."""
+        least, most = (end.unsqueeze(1) for end in self.slopes(x))
+        return ((slopes - least) / torch.where(most > least, most - least, 1)).clamp(0, 1)
+
+    def placed(self, alpha: Tensor, x: Box) -> Tensor:
+        """Return the slopes at places in their range; these are constant for gradients."""
+        with torch.no_grad():
+            least, most = (end.unsqueeze(1) for end in self.slopes(x))
+        return torch.lerp(least, most, alpha.clamp(0, 1))
 
     def absolute_terms(self, *x: Box) -> Tensor:
         """See ``Elementwise.absolute_terms``."""
@@ -92,22 +108,20 @@ class Piecewise(Curve, register=False):
         return torch.stack(slopes)
 
     def start(self, *x: Box) -> Tensor:
-        """See ``Curve.start``."""
+        """See ``Elementwise.start``."""
         (box,) = x
-        limit = self.steepest(box)
-        return self._envelope_slopes(box).clamp(-limit, limit).unsqueeze(2)
+        return self.places(self._least_area(box), box)
 
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """See ``Curve.project``."""
-        (box,) = x
-        limit = self.steepest(box).unsqueeze(1)
-        return alpha.clamp(-limit, limit)
+    def _least_area(self, x: Box) -> Tensor:
+        """Return the slopes of least area that the range has, ``(2, B, 1, *node)``."""
+        least, most = self.slopes(x)
+        return self._envelope_slopes(x).clamp(least, most).unsqueeze(2)
 
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
-        """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
+        """Enclose between the lines of slopes at ``alpha[0]`` from below and ``alpha[1]`` from above."""
         (box,) = x
         wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
-        slopes = self.start(box) if alpha is None else self.project(alpha, box)
+        slopes = self._least_area(box) if alpha is None else self.placed(alpha, box)
         return Diagonal(slopes[0], self.offsets(wide, slopes[0])[0], slopes[1], self.offsets(wide, slopes[1])[1])
 
     def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,8 +129,7 @@ class Piecewise(Curve, register=False):
         (box,) = x
         width = box.upper - box.lower
         slope = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
-        limit = self.steepest(box)
-        slope = slope.clamp(-limit, limit)
+        slope = slope.clamp(*self.slopes(box))
         return slope, *self.offsets(box, slope)
 
     def branch_point(self, x: Box) -> Tensor:

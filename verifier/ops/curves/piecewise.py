@@ -34,6 +34,11 @@ class LeakyRelu(Piecewise):
         """See ``Curve.steepest``."""
         return torch.full_like(x.lower, max(1.0, abs(self.slope)))
 
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """See ``Curve.slopes``."""
+        low, high = sorted((1.0, self.slope))
+        return torch.full_like(x.lower, low), torch.full_like(x.lower, high)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -66,6 +71,11 @@ class PRelu(Piecewise):
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return self.slope.abs().clamp(min=1).expand_as(x.lower)
+
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """See ``Curve.slopes``."""
+        slope = self.slope.expand_as(x.lower)
+        return slope.clamp(max=1), slope.clamp(min=1)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -123,6 +133,10 @@ class Clip(Piecewise):
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return torch.ones_like(x.lower)
+
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """See ``Curve.slopes``."""
+        return torch.zeros_like(x.lower), torch.ones_like(x.lower)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -238,6 +252,10 @@ class Sign(Piecewise):
         (box,) = x
         return torch.full_like(box.lower, 16.0)
 
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """See ``Curve.slopes``."""
+        return torch.zeros_like(x.lower), self.steepest(x)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -278,6 +296,10 @@ class Step(Piecewise):
         """See ``Curve.absolute_terms``: a box that reaches 0 is no narrower than its points are large."""
         (box,) = x
         return torch.full_like(box.lower, 8.0)
+
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """See ``Curve.slopes``."""
+        return torch.zeros_like(x.lower), self.steepest(x)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -46,11 +46,6 @@ class Relu(Curve):
         (box,) = x
         return (box.upper > -box.lower).to(box.lower)[None, :, None]
 
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """See ``Curve.project``."""
-        del x
-        return alpha.clamp(0, 1)
-
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """See ``Op.relax``."""
         return self.prepare(x[0])(alpha)

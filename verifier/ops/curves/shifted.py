@@ -88,14 +88,14 @@ class Shifted(Curve, register=False):
         (box,) = x
         return self.curve.start(self.actual(box)).to(box.lower.dtype)
 
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """See ``Curve.project``."""
-        (box,) = x
-        return self.curve.project(alpha, self.actual(box)).to(alpha.dtype)
-
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return self.curve.steepest(self.actual(x)).to(x.lower.dtype)
+
+    def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
+        """See ``Curve.slopes``."""
+        least, most = self.curve.slopes(self.actual(x))
+        return least.to(x.lower.dtype), most.to(x.lower.dtype)
 
     def absolute_terms(self, *x: Box) -> Tensor:
         """See ``Curve.absolute_terms``."""

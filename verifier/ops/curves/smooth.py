@@ -144,26 +144,24 @@ class Smooth(Curve, register=False):
                 most = torch.where(met, torch.fmax(most, slope), most)
         return least, most
 
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """See ``Curve.project``."""
-        (box,) = x
-        least, most = self.slopes(box)
-        return torch.minimum(torch.maximum(alpha, least.unsqueeze(1)), most.unsqueeze(1))
-
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         least, most = self.slopes(x)
         return torch.maximum(least.abs(), most.abs())
 
-    @torch.no_grad()
     def start(self, *x: Box) -> Tensor:
-        """See ``Curve.start``: the lines that touch the hull of the graph at the middle of the box.
+        """See ``Elementwise.start``."""
+        (box,) = x
+        return self.places(self._least_area(box), box)
+
+    @torch.no_grad()
+    def _least_area(self, box: Box) -> Tensor:
+        """Return the slopes of the lines that touch the hull at the middle of the box, ``(2, B, 1, *node)``.
 
         That is the tangent at the middle, or the chord, or what bisection finds between the two: a line's area against
         f depends on its height there alone, and above f, a line that touches left of the middle gets lower there by a
         smaller slope, and one that touches right of it by a larger one.
         """
-        (box,) = x
         middle, found = box.centre, []
         width = box.upper - box.lower
         chord = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
@@ -190,9 +188,9 @@ class Smooth(Curve, register=False):
         return low + (high - low) / 2
 
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
-        """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
+        """Enclose between the lines of slopes at ``alpha[0]`` from below and ``alpha[1]`` from above."""
         (box,) = x
-        lower, upper = self.start(box) if alpha is None else self.project(alpha, box)
+        lower, upper = self._least_area(box) if alpha is None else self.placed(alpha, box)
         wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
         outside = self.outside(wide)
         low, high = self.offset(wide, lower, -1), self.offset(wide, upper, 1)

@@ -20,7 +20,7 @@ from verifier.sets import Box, Diagonal, Enclosure
 class Stairs(Curve, register=False):
     """An increasing function of steps: ``k + level`` between ``k + first`` and ``k + first + 1``, for whole k.
 
-    Two parameters: the lower and the upper slope, in [0, 1]. At a step, the limits from both sides count as values.
+    Two parameters: the lower and the upper slope. At a step, the limits from both sides count as values.
     """
 
     parameters: ClassVar[int] = 2
@@ -63,11 +63,6 @@ class Stairs(Curve, register=False):
         (low, high), (low_steep, high_steep) = self.offsets(box, flat), self.offsets(box, steep)
         return torch.stack([(low_steep + middle > low).to(low), (high_steep + middle < high).to(high)]).unsqueeze(2)
 
-    def project(self, alpha: Tensor, *x: Box) -> Tensor:
-        """See ``Curve.project``."""
-        del x
-        return alpha.clamp(0, 1)
-
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return torch.ones_like(x.lower)
@@ -75,7 +70,7 @@ class Stairs(Curve, register=False):
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
         """Enclose between the lines of slope ``alpha[0]`` from below and ``alpha[1]`` from above."""
         (box,) = x
-        lower, upper = self.start(box) if alpha is None else self.project(alpha, box)
+        lower, upper = self.start(box) if alpha is None else alpha.clamp(0, 1)
         wide = Box(box.lower.unsqueeze(1), box.upper.unsqueeze(1))
         return Diagonal(lower, self.offsets(wide, lower)[0], upper, self.offsets(wide, upper)[1])
 
