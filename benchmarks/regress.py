@@ -44,7 +44,7 @@ def read_solved(path: Path) -> dict[Key, Solved]:
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
     keys = [Key(row["benchmark"], row["onnx"], row["vnnlib"]) for row in rows]
     return {key: Solved(key, row["verdict"], float(row["seconds"])) for key, row in zip(keys, rows, strict=True)}
 

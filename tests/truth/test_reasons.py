@@ -1,4 +1,4 @@
-"""What is not known is said to be unknown, with the reason; what only the order of outputs decides needs nothing else."""
+"""What is not known is said to be unknown, with the reason; what only compares outputs needs no more than their order."""
 
 from __future__ import annotations
 

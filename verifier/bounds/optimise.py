@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -74,6 +74,12 @@ def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str
     return names
 
 
+def paced(graph: Graph, parts: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[float]]:
+    """List the parameters of nonlinear nodes, and the rates at which to move them."""
+    pairs = [(value, graph.nodes[name].op) for part in parts for name, value in part.items()]
+    return [value for value, _ in pairs], [RATE * op.pace for _, op in pairs if isinstance(op, Elementwise)]
+
+
 def start_slopes(
     graph: Graph, names: list[str], boxes: Mapping[str, Box], rows: int, windows: Windows
 ) -> dict[str, Tensor]:
@@ -134,7 +140,7 @@ class Climb(ABC):
                 return
             gradients = torch.autograd.grad(least[missing].sum(), self.adam.parameters, allow_unused=True)
             if seconds == 0 and until - begun < FEW_STEPS * (time.monotonic() - begun):
-                self.adam.rates = [FAST_RATE] * len(self.adam.rates)
+                self.adam.rates = [FAST_RATE / RATE * rate for rate in self.adam.rates]
             self.adam.step(gradients)
             with torch.no_grad():
                 for parameter in self.adam.parameters:
@@ -172,8 +178,7 @@ class JointAscent(Climb):
                 for count, piece in zip(counts, self.pieces[start], strict=True)
             ]
         parts = [self.alpha, *(part for inner in self.inner.values() for part in inner)]
-        parameters = [value for part in parts for value in part.values()]
-        self.adam = Adam(parameters, [RATE] * len(parameters))
+        self.adam = Adam(*paced(graph, parts))
         self.best = rows.new_full(rows.shape[1:2], -torch.inf)
         self.best_alpha = copied(self.alpha)
         self.reached = {

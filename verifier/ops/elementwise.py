@@ -24,6 +24,8 @@ class Elementwise(Op, register=False):
     """
 
     parameters: ClassVar[int]
+    pace: ClassVar[float] = 1.0
+    """How fast ascents move the parameters, relative to those of a rectifier, which jump between their ends."""
     roundings: ClassVar[int] = 0
     """How many units of rounding, in ``absolute_terms``, an evaluation may be wrong by, besides the usual few."""
 

@@ -110,7 +110,8 @@ class Ascent:
                 if operand.name in sizes:
                     sizes[operand.name] += float(rows.square().mean(1).sqrt().median())
         prices = [BETA_RATE * min(1.0, steps / LONG) * sizes[name] for name in variables.beta]
-        return [ALPHA_RATE] * len(variables.alpha) + prices + [WEIGHT_RATE]
+        slopes = [ALPHA_RATE * self.neurons.readers[name].op.pace for name in variables.alpha]
+        return slopes + prices + [WEIGHT_RATE]
 
     def _split(self, domains: NeuronDomains, name: str) -> Tensor:
         """Tell which undecided elements of a node a domain has narrowed, ``(B, K)``."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.schedule import Bounds
+from verifier.ops.curves import Piecewise, Relu
 from verifier.problem import Cases
 from verifier.search.ascent import Ascent, Bounder
 from verifier.search.branching.babsr import intercept_scores
@@ -69,7 +70,9 @@ class NeuronSplitting:
 
     @cached_property
     def shortcuts(self) -> dict[str, Shortcut] | None:
-        """The neurons' own bounds by the input, where there is room for them."""
+        """The neurons' bounds by the input, where there is room; intercepts do for rectifiers and the like."""
+        if all(isinstance(reader.op, (Relu, Piecewise)) for reader in self.neurons.readers.values()):
+            return None
         return shortcuts(self.fast[0], self.neurons)
 
     def _bounder(self, domains: NeuronDomains) -> Bounder:

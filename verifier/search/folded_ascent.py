@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from verifier.bounds.optimise import RATE, Adam, Climb, copied, curves_above
+from verifier.bounds.optimise import Adam, Climb, copied, curves_above, paced
 from verifier.bounds.schedule import Bounds, Slopes, operands_of
 from verifier.bounds.windows import Piece, pieces, sizes
 from verifier.graph.graph import OUTPUT
@@ -37,8 +37,7 @@ class FoldedAscent(Climb):
         for start in reversed(self.folded.order):
             if names[start]:
                 self.slopes_of[start] = self._start(2 * len(neurons.elements[start]), names[start])
-        parameters = [value for part in self.slopes_of.values() for value in part.values()]
-        self.adam = Adam(parameters, [RATE] * len(parameters))
+        self.adam = Adam(*paced(self.graph, list(self.slopes_of.values())))
         self.best = rows.new_full(rows.shape[1:2], -torch.inf)
         self.reached = {
             start: rows.new_full((2 * len(neurons.elements[start]),), -torch.inf)

@@ -110,7 +110,7 @@ def shortcut_gains(
 def _through(
     neurons: Neurons, record: Mapping[str, Tensor], ends: Mapping[str, Box], name: str, box: Box
 ) -> tuple[Tensor, Tensor]:
-    """Relax all that reads a node's neurons on boxes ``(B, K)``; return coefficients at them and offsets, ``(B, K)``."""
+    """Relax what reads a node's neurons on boxes ``(B, K)``; return coefficients at them and offsets, ``(B, K)``."""
     slopes, offset = torch.zeros_like(box.lower), torch.zeros_like(box.lower)
     replaced = {**ends, name: box}
     for key, reader in neurons.readers.items():

@@ -1,0 +1,76 @@
+"""Shortcuts bound the neurons, and where nothing but the split node matters, the estimated gain is the real one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.bounds.nets import bilinear, boxes, dense, drawn
+from tests.search.test_splitting import THREE, spec_of
+from verifier.graph.graph import Graph
+from verifier.ops.curves import Sigmoid, Sin, Tanh
+from verifier.problem import Cases
+from verifier.search.branching.bbps import shortcut_gains, shortcuts
+from verifier.search.by_neuron import NeuronSplitting
+from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
+from verifier.search.root import Root
+from verifier.sets import Box
+
+
+def problem(graph: Graph, seed: int) -> tuple[NeuronSplitting, NeuronDomains, Box]:
+    box = boxes(graph.n_inputs, (0.6,), seed)
+    cases = Cases.of(spec_of(box, THREE[:1]), graph)
+    root = Root.cheap(graph, box).crown()
+    strategy = NeuronSplitting(root, cases, iterations=0)
+    zero = torch.zeros(1, dtype=torch.long)
+    return strategy, strategy.roots(zero, torch.zeros(1, dtype=torch.float64), zero, zero), box
+
+
+def bound(strategy: NeuronSplitting, domains: NeuronDomains) -> torch.Tensor:
+    """The bound by the lines of least area, without multipliers."""
+    alpha = {}
+    for name, reader in strategy.neurons.readers.items():
+        alpha[name] = reader.op.start(*reader.boxes(domains.ends)).squeeze(2).transpose(0, 1)
+    domains = replace(domains, alpha=alpha)
+    return Batch(*strategy.fast, strategy.neurons, domains).evaluate(Variables.of(domains, torch.float32, [])).least
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("net", [bilinear, lambda seed: dense(seed, [3, 6, 5, 2], curve=Sigmoid())])
+def test_shortcuts_hold_the_neurons(net: object, seed: int) -> None:
+    assert callable(net)
+    graph = net(seed)
+    strategy, _, box = problem(graph, seed)
+    known = shortcuts(strategy.fast[0], strategy.neurons)
+    assert known is not None
+    points = box.sample(500, drawn(seed)).flatten(0, 1)
+    values = graph.values(points)
+    unit = ((points - box.centre) / box.radius).float()
+    for name, index in strategy.neurons.elements.items():
+        value, found = values[name].flatten(1)[:, index].float(), known[name]
+        assert (unit @ found.lower.T + found.least <= value + 1e-4).all()
+        assert (unit @ found.upper.T + found.most >= value - 1e-4).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("curve", [Sigmoid(), Tanh(), Sin()])
+def test_gains_through_a_single_layer_are_exact(curve: object, seed: int) -> None:
+    graph = dense(seed, [3, 6, 2], scale=2.0, curve=curve)  # type: ignore[arg-type]
+    strategy, domains, _ = problem(graph, seed)
+    known = shortcuts(strategy.fast[0], strategy.neurons)
+    assert known is not None
+    (name,), (reader,) = strategy.neurons.elements, strategy.neurons.readers.values()
+    record: dict[str, torch.Tensor] = {}
+    batch = Batch(*strategy.fast, strategy.neurons, domains)
+    batch.evaluate(Variables.of(domains, torch.float32, []), record)
+    count = len(strategy.neurons.elements[name])
+    places = torch.arange(count).unsqueeze(0)
+    point = domains.ends[name].centre
+    gains = shortcut_gains(strategy.neurons, known, record, domains.ends, name, places, point)[0]
+    before = bound(strategy, domains)
+    for k in range(count):
+        parts = strategy.halve(domains, torch.tensor([k]))
+        assert float(bound(strategy, parts).min() - before) == pytest.approx(float(gains[k]), abs=1e-4)
+    assert reader.op is not None
