@@ -1,4 +1,4 @@
-"""What is not known is said to be unknown, with the reason; what only compares outputs needs no more than their order."""
+"""What is not known is said to be unknown, with the reason; what only compares outputs needs only their order."""
 
 from __future__ import annotations
 
