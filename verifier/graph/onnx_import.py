@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto
@@ -37,6 +38,72 @@ FLOATS: dict[int, str] = {
 
 INCREASING = {"Sigmoid", "Tanh", "Softplus", "Softsign", "Exp", "Erf", "Atan"}
 """Operators that are strictly increasing, element by element, wherever they are defined."""
+
+MAY_BE_WHOLE = {
+    "Abs",
+    "Add",
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "CumSum",
+    "DepthToSpace",
+    "Div",
+}
+MAY_BE_WHOLE |= {
+    "Equal",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Greater",
+    "GreaterOrEqual",
+}
+MAY_BE_WHOLE |= {
+    "Identity",
+    "Less",
+    "LessOrEqual",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "OneHot",
+    "Or",
+    "Pad",
+    "ReduceMax",
+}
+MAY_BE_WHOLE |= {
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Round",
+    "ScatterElements",
+    "ScatterND",
+    "Sign",
+}
+MAY_BE_WHOLE |= {
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tile",
+    "TopK",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+}
+MAY_BE_WHOLE |= {"Where", "Xor"}
+"""Operators that give whole numbers for whole numbers, or say themselves what they do; others round their results."""
 
 MAY_BE_INFINITE = {"Clip"}
 """Operators whose constants may be infinite: ends that mean no end."""
@@ -221,6 +288,7 @@ def lower_node(
         partial = any(name in builder.partial for name in proto.input)
         if results is None:
             check_finite(call, finite)
+            check_whole(call)
             partial = check_partial(builder, call)
             first = args[0] if args else None
             drop = isinstance(first, Variable) and readers.may_drop(proto, first.rank)
@@ -262,6 +330,16 @@ def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:
             value = replace(value, name=name)
         named.append(value)
     return tuple(named)
+
+
+def check_whole(call: Call) -> None:
+    """Refuse whole numbers where the results of an operator would be rounded to whole numbers."""
+    kinds = {value.kind if isinstance(value, Variable) else "f" for value in call.args if value is not None}
+    base = call.arg(0)
+    if isinstance(base, np.ndarray) and base.dtype.kind in "iu" and call.proto.op_type == "Pow":
+        kinds.add("i")
+    if kinds & {"i", "b"} and call.proto.op_type not in MAY_BE_WHOLE:
+        raise call.unsupported("an operand of whole numbers or truth values; cast it to a floating type first")
 
 
 def check_finite(call: Call, finite: set[str]) -> None:

@@ -29,6 +29,9 @@ DEFAULTS: dict[str, tuple[Number, Number]] = {
 }
 """Alpha and beta of each function; None where it has none."""
 
+EXPLICIT = {"affine", "thresholdedrelu", "scaledtanh"}
+"""Functions whose parameters must be given."""
+
 PLAIN = {"relu": Relu(), "tanh": Tanh(), "sigmoid": Sigmoid(), "softsign": Softsign(), "softplus": Softplus()}
 
 
@@ -44,6 +47,9 @@ def activations(call: Call, defaults: list[str], directions: int) -> list[list[A
         if name not in DEFAULTS:
             raise call.unsupported(f"activation {given!r}; supported are {', '.join(sorted(DEFAULTS))}")
         alpha, beta = DEFAULTS[name]
+        wanted = (name in EXPLICIT) + (name in EXPLICIT and beta is not None)
+        if wanted > len(alphas[:1]) + (len(betas[:1]) if wanted == 2 else 0):
+            raise call.unsupported(f"activation {given!r} without its parameters, for which runtimes differ")
         alpha = float(alphas.pop(0)) if alpha is not None and alphas else alpha
         beta = float(betas.pop(0)) if beta is not None and betas else beta
         found.append(activation(call, name, alpha or 0.0, beta or 0.0))

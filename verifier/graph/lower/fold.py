@@ -24,6 +24,8 @@ CASTS = {
     TensorProto.BOOL: np.bool_,
 }
 
+INT_MAX = 2**31 - 1
+
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -41,6 +43,8 @@ def fold(call: Call) -> tuple[Array, ...] | None:
     operands = tuple(
         None if value is None else widened(value) for value in call.args if not isinstance(value, Variable)
     )
+    if kind in ("Floor", "Ceil"):
+        check_rounding(call, widened(call.constant(0)))
     return by_reference(call, operands)
 
 
@@ -99,8 +103,18 @@ def cast(call: Call) -> Array:
     if target is None:
         raise call.unsupported("this target type")
     value = call.constant(0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        if value.dtype.kind == "f" and np.dtype(target).kind in "iu":
+            check_rounding(call, value)
         return value.astype(target)
+
+
+def check_rounding(call: Call, value: Array) -> None:
+    """Refuse to round a constant to a whole number where single precision gives another one."""
+    for rounded in (np.trunc, np.floor, np.ceil):
+        exact, single = rounded(value), rounded(value.astype(np.float32).astype(np.float64))
+        if (np.isfinite(value) & (exact != single)).any():
+            raise call.unsupported("a constant so near to a whole number that its precision decides how it is rounded")
 
 
 def gather(call: Call) -> Array:
@@ -124,11 +138,30 @@ def slice_of(call: Call) -> Array:
     x: Array = call.constant(0)
     starts, ends = call.ints("starts", 1) or [], call.ints("ends", 2) or []
     axes, steps = call.ints("axes", 3) or list(range(len(starts))), call.ints("steps", 4) or [1] * len(starts)
-    index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        index[axis] = slice(start, None if step < 0 and end < -x.shape[axis] else end, step)
-    piece: Array = x[tuple(index)]
-    return piece
+        x = np.take(x, sliced(call, x.shape[axis], start, end, step), axis)
+    return x
+
+
+def sliced(call: Call, size: int, start: int, end: int, step: int) -> Array:
+    """Return which places of an axis a slice takes: negative ends count from behind, and all are cut to the axis."""
+    if step < 0 and end >= INT_MAX:
+        raise call.unsupported("a slice backwards to an end behind the axis, which runtimes read differently")
+    start, end = (place + size if place < 0 else place for place in (start, end))
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    start = min(max(start, 0), high)
+    return np.arange(start, min(max(end, low), high), step)
+
+
+def elements_at(call: Call, x: Array, indices: Array) -> Array:
+    """Pick single elements along an axis."""
+    axis = call.get("axis", 0)
+    size = x.shape[axis]
+    if indices.size and not (-size <= indices.min() and indices.max() < size):
+        raise ValueError(f"an index is out of range for an axis of {size}")
+    cut = tuple(slice(None) if k == axis % x.ndim else slice(0, length) for k, length in enumerate(indices.shape))
+    found: Array = np.take_along_axis(x[cut], indices % size, axis)
+    return found
 
 
 def reshape(call: Call) -> Array:
@@ -190,6 +223,7 @@ FOLD: dict[str, Callable[[Call], Array]] = {
     "Equal": elementwise(np.equal),
     "Expand": expand,
     "Gather": gather,
+    "GatherElements": lambda call: elements_at(call, call.constant(0), call.constant(1)),
     "Identity": lambda call: call.constant(0),
     "Mul": elementwise(np.multiply),
     "Neg": elementwise(np.negative),

@@ -28,7 +28,12 @@ def resize(b: Builder, call: Call) -> Operand:
         raise call.unsupported(f"mode {mode!r} or antialiasing; nearest, linear and cubic without it are supported")
     if call.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise call.unsupported("cropping; the other coordinate modes are supported")
-    for axis, (scale, length) in enumerate(factors(call, x)):
+    wanted = factors(call, x)
+    if any(scale != 1 for scale, _ in wanted) and all(
+        length == size for (_, length), size in zip(wanted, x.shape, strict=True)
+    ):
+        raise call.unsupported("factors that leave every length as it is, which runtimes read differently")
+    for axis, (scale, length) in enumerate(wanted):
         if length == x.shape[axis] and scale == 1:
             continue
         at = coordinates(call, x.shape[axis], scale, length)

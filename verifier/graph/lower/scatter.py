@@ -47,11 +47,21 @@ def check_partial(b: Builder, call: Call) -> bool:
     kind = call.proto.op_type
     sliced_plainly = kind == "Slice" and not any(isinstance(call.arg(k), Variable) for k in (1, 2))
     if kind not in MAY_BE_PARTIAL or sliced_plainly or (kind == "ScatterND" and partial[0]):
-        raise call.unsupported(
-            "the size of an operand depends on the network's input; supported are elements written at such places, by "
-            "ScatterND, and what computes these"
-        )
+        raise call.unsupported(PARTIAL)
+    constants = [k for k, name in enumerate(partial) if name and not isinstance(call.arg(k), Variable)]
+    if constants and (kind, constants) not in ((kind, [1]) for kind in ("Expand", "Reshape")):
+        raise call.unsupported(PARTIAL)  # a size as large as it can be is no number to compute with
+    if kind in ("Add", "Sub"):
+        others = [call.operand(k) for k in range(2) if not partial[k]]
+        if len(others) != 1 or math.prod(others[0].shape) != 1:
+            raise call.unsupported(PARTIAL)
     return kind != "ScatterND"
+
+
+PARTIAL = (
+    "the size of an operand depends on the network's input; supported are elements written at such places, by "
+    "ScatterND, and what computes these"
+)
 
 
 def gather_at(b: Builder, call: Call) -> Operand:

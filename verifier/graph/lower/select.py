@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lowers, positive_axis
-from verifier.graph.lower.fold import by_reference
+from verifier.graph.lower.fold import by_reference, elements_at, sliced
 from verifier.graph.lower.scatter import gather_at, slice_at
 from verifier.graph.lower.windows import take
 from verifier.graph.onnx_file import Array
@@ -26,10 +26,7 @@ def slice_of(b: Builder, call: Call) -> Operand:
     axes, steps = call.ints("axes", 3) or list(range(len(starts))), call.ints("steps", 4) or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = positive_axis(axis, x.rank)
-        indices = np.arange(x.shape[axis])[start:end:step]
-        if step < 0 and end < -x.shape[axis]:
-            indices = np.arange(x.shape[axis])[start::step]
-        x = take(b, x, axis, indices)
+        x = take(b, x, axis, sliced(call, x.shape[axis], start, end, step))
     return x
 
 
@@ -66,7 +63,10 @@ def gather_anywhere(b: Builder, call: Call) -> Operand:
     """Lower a choice of single elements: the operator itself, applied to their numbers, says which."""
     x = call.variable()
     numbers = np.arange(math.prod(x.shape)).reshape(x.shape)
-    chosen = by_reference(call, (numbers, *(call.constant(k) for k in range(1, len(call.args)))))[0]
+    if call.proto.op_type == "GatherElements":
+        chosen = elements_at(call, numbers, call.constant(1))
+    else:
+        chosen = by_reference(call, (numbers, call.constant(1)))[0]
     y = b.apply(Gather(torch.as_tensor(chosen.reshape(-1)), 0), b.reshape(x, (numbers.size,)))
     return b.reshape(y, chosen.shape)
 

@@ -204,7 +204,8 @@ class Smooth(Curve, register=False):
         slope = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
         least, most = self.slopes(box)
         slope = torch.minimum(torch.maximum(slope, least), most)
-        return slope, self.extreme(box, slope, -1)[0], self.extreme(box, slope, 1)[0]
+        low, high, outside = self.extreme(box, slope, -1)[0], self.extreme(box, slope, 1)[0], self.outside(box)
+        return slope, low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf)
 
     def branch_point(self, x: Box) -> Tensor:
         """See ``Curve.branch_point``: the middle, while the box is not too narrow to matter."""
