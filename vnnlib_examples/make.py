@@ -1,16 +1,16 @@
 """Makes the examples anew: trains the networks, writes the properties, and settles every verdict without the verifier.
 
 `sat` is a point found by projected gradient descent or by the mixed-integer program, replayed with onnxruntime; `unsat`
-is a proof by that program (exact.py). Both must hold with room to spare, so that no rounding decides an example. What
-is made is committed; another version of torch may train slightly different networks, and then an example be refused.
+is a proof by that program (exact.py) where all nonlinearities are piecewise linear, else by cutting the box into small
+ones (subdivide.py). Both must hold with room to spare, so that no rounding decides an example. What is made is
+committed; another version of torch may train slightly different networks, and then an example be refused.
 
-    python vnnlib_examples/make.py
+    python vnnlib_examples/make.py [NETWORK ...]
 """
 
 import csv
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,29 +19,15 @@ import numpy as np
 import onnxruntime
 import torch
 from exact import Program
-from networks import RECIPES, flat_digits, make_all
-from properties import Box, Case, Property, Row, margin_cases, range_cases
+from examples import Example, examples
+from networks import RECIPES, make_all
+from properties import Box, Case, Property
+from smooth import SMOOTH
+from subdivide import Network, exclude
 from torch import nn
 
 HERE = Path(__file__).resolve().parent
 ROOM = 1e-3  # by which every row must hold (sat), or must be impossible (unsat)
-
-RIGHT, LEFT = Box.of((0.3, 1), (0.1, 1)), Box.of((-1, -0.3), (-1, -0.1))
-LEANING = Box.of((-1, 1), (-1, 1), (0.2, 1), (0, 1))
-LEANING_LEFT = Box.of((-1, 1), (-1, 1), (-1, -0.2), (-1, 0))
-NEAR = Box.of((-1, -0.6), (-1, 1), (0.3, 1))
-MIDDLE = Box.of((-0.4, 0.4), (-1, 1), (0, 0.4))
-FAR = Box.of((0.6, 1), (-1, 1), (-1, 0))
-HALF = Box.of((-0.5, 0.5), (-0.5, 0.5))
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A property of a network; both are files."""
-
-    network: str
-    name: str
-    property: Property
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,113 +36,7 @@ class Finding:
 
     verdict: str
     by: str
-    binaries: int
-
-
-def square(dimension: int) -> Box:
-    """The whole of the controllers' input, [-1, 1]^dimension."""
-    return Box.of(*[(-1, 1)] * dimension)
-
-
-def best(choice: int, choices: int) -> tuple[Row, ...]:
-    """The choice's cost is the least."""
-    return tuple(Row(choice, other) for other in range(choices) if other != choice)
-
-
-def digit(network: str, image: int, radius: float) -> Example:
-    """The image keeps its label when every pixel changes by at most ``radius``."""
-    images, labels = flat_digits()
-    label = int(labels[image])
-    says = f"Digit {image} of scikit-learn's set stays a {label} when every pixel changes by at most {radius:g}."
-    box = Box.around(images[image].numpy().astype(np.float64), radius)
-    return Example(network, f"image_{image}_eps_{radius:g}", Property(says, margin_cases(box, label, 10)))
-
-
-def ring(centre: tuple[float, float], label: int, radius: float) -> Example:
-    """The points around a centre are all of one class."""
-    name = ("inside", "ring", "outside")[label]
-    says = f"All points within {radius:g} of {centre} in both coordinates are classified as `{name}`."
-    box = Box.of(*[(side - radius, side + radius) for side in centre])
-    return Example("rings", f"{name}_eps_{radius:g}", Property(says, margin_cases(box, label, 3)))
-
-
-def digit_examples() -> Iterator[Example]:
-    """Robustness: the unsafe set is a union over the other classes."""
-    radii = {
-        "digits_fc": [(3, 0.1), (3, 0.12), (24, 0.06)],
-        "digits_deep": [(11, 0.09), (3, 0.07)],
-        "digits_conv": [(11, 0.1), (50, 0.08), (24, 0.085)],
-        "digits_residual": [(11, 0.08), (24, 0.08)],
-        "digits_maxpool": [(24, 0.05), (11, 0.1)],
-    }
-    for network, choices in radii.items():
-        for image, radius in choices:
-            yield digit(network, image, radius)
-
-
-def pendulum_examples() -> Iterator[Example]:
-    """Output ranges, a property of two regions, and rows that exclude the unsafe set only together."""
-    for limit in (1.05, 1.0):
-        says = f"The torque stays below {limit:g} in both directions, for every state."
-        yield Example("pendulum", f"limit_{limit:g}", Property(says, range_cases(square(2), [(-limit, limit)])))
-    for push in (0.8, 0.95):
-        says = f"Leaning right and falling, the torque is below -{push:g}; leaning left and falling, above {push:g}."
-        cases = Case(RIGHT, (Row(-push, 0),)), Case(LEFT, (Row(0, push),))
-        yield Example("pendulum", f"regions_{push:g}", Property(says, cases))
-    for angle, velocity in ((0.55, 0.76), (0.5, 0.8)):
-        says = f"From within (0.5, 0.5), the next state stays within ({angle:g}, {velocity:g})."
-        cases = range_cases(HALF, [(-angle, angle), (-velocity, velocity)])
-        yield Example("pendulum_step", f"stays_{angle:g}_{velocity:g}", Property(says, cases))
-    for angle in (0.2, 0.0):
-        says = f"From within (0.5, 0.5), the next state is never above {angle:g} and still rising faster than 0.2."
-        yield Example("pendulum_step", f"corner_{angle:g}", Property(says, (Case(HALF, (Row(angle, 0), Row(0.2, 1))),)))
-
-
-def cartpole_examples() -> Iterator[Example]:
-    """An output range over the whole input, one-sided limits, and one limit over two regions."""
-    says = "The force stays below 1.1 in both directions, for every state."
-    yield Example("cartpole", "limit_1.1", Property(says, range_cases(square(4), [(-1.1, 1.1)])))
-    for force in (0.45, 0.4):
-        says = f"With the pole leaning right and not rising, the force is never below -{force:g}."
-        yield Example("cartpole", f"recovers_{force:g}", Property(says, (Case(LEANING, (Row(0, -force),)),)))
-    for force in (1.05, 0.98):
-        says = f"With the pole leaning to either side and not rising, the force is below {force:g}."
-        cases = tuple(Case(box, (Row(force, 0),)) for box in (LEANING, LEANING_LEFT))
-        yield Example("cartpole", f"sides_{force:g}", Property(says, cases))
-
-
-def advisory_examples() -> Iterator[Example]:
-    """Which manoeuvre is best: conjunctions of comparisons between outputs, one or several of them."""
-    says = "When the intruder is near and closing, `none` is not the best manoeuvre."
-    yield Example("advisory", "near_not_none", Property(says, (Case(NEAR, best(0, 5)),)))
-    says = "At middle distance, `none` is not the best manoeuvre."
-    yield Example("advisory", "middle_not_none", Property(says, (Case(MIDDLE, best(0, 5)),)))
-    says = "When the intruder is far and not closing, `none` is the best manoeuvre."
-    yield Example("advisory", "far_none", Property(says, margin_cases_of_costs(FAR)))
-    says = "When the intruder is near and closing, neither of the weak manoeuvres is the best."
-    yield Example("advisory", "near_not_weak", Property(says, tuple(Case(NEAR, best(k, 5)) for k in (1, 2))))
-    says = "When the intruder is near, ahead and closing fast, the cost of `none` is between 1.38 and 2.38."
-    box = Box.of((-1, -0.5), (-0.3, 0.3), (0.5, 1))
-    yield Example("advisory", "near_cost", Property(says, range_cases(box, [(1.38, 2.38)])))
-
-
-def margin_cases_of_costs(box: Box) -> tuple[Case, ...]:
-    """Unsafe: some other manoeuvre costs no more than `none`."""
-    return tuple(Case(box, (Row(other, 0),)) for other in range(1, 5))
-
-
-def ring_examples() -> Iterator[Example]:
-    """Robustness in two dimensions; the last is a small corner of the box."""
-    yield ring((0.0, 0.0), 0, 0.27)
-    yield ring((0.0, 0.0), 0, 0.3)
-    yield ring((0.55, 0.1), 1, 0.14)
-    yield ring((-0.1, 0.6), 1, 0.165)
-
-
-def examples() -> list[Example]:
-    """All of them, in the order of expected.csv."""
-    groups = (digit_examples, pendulum_examples, cartpole_examples, advisory_examples, ring_examples)
-    return [example for group in groups for example in group()]
+    work: str = ""
 
 
 class Referee:
@@ -164,7 +44,8 @@ class Referee:
 
     def __init__(self, network: str, model: nn.Sequential) -> None:
         self.path = HERE / "nets" / f"{network}.onnx"
-        self.shape = RECIPES[network].shape
+        self.smooth = network in SMOOTH
+        self.shape = (RECIPES | SMOOTH)[network].shape
         self.model = model
         self.session = onnxruntime.InferenceSession(self.path, providers=["CPUExecutionProvider"])
         self.outputs = self.session.get_outputs()[0].shape[1]
@@ -177,7 +58,17 @@ class Referee:
         """
         for case in prop.cases:
             if self.violates(self.attack(case), case):
-                return Finding("sat", "attack", 0)
+                return Finding("sat", "attack")
+        return self._subdivide(prop) if self.smooth else self._solve(prop)
+
+    def _subdivide(self, prop: Property) -> Finding:
+        network, boxes = Network(self.path), 0
+        for case in prop.cases:
+            rows = [row.coefficients(self.outputs) for row in case.rows]
+            boxes += exclude(network, case.box, [(a, b + ROOM) for a, b in rows])
+        return Finding("unsat", "subdivision", f"{boxes} boxes")
+
+    def _solve(self, prop: Property) -> Finding:
         binaries, simple = 0, True
         for _, group in groupby(prop.cases, key=lambda case: id(case.box)):
             cases = list(group)
@@ -188,12 +79,12 @@ class Referee:
                 if point is not None:
                     if not self.violates(point, case):
                         raise ValueError("the program's point does not violate the property")
-                    return Finding("sat", "program", len(program.binaries))
+                    return Finding("sat", "program", f"{len(program.binaries)} binaries")
                 if program.find([(a, b + ROOM) for a, b in rows]) is not None:
                     raise ValueError("too close to call: change the property")
                 simple &= any(program.bound(a) > b for a, b in rows)
             binaries = max(binaries, len(program.binaries))
-        return Finding("unsat", "intervals" if simple else "program", binaries)
+        return Finding("unsat", "intervals" if simple else "program", f"{binaries} binaries")
 
     def violates(self, point: np.ndarray, case: Case) -> bool:
         """Whether a point lies in the box and all rows hold by ROOM, on onnxruntime."""
@@ -230,32 +121,64 @@ def _inside(point: np.ndarray, box: Box) -> np.ndarray:
     return np.where(x > box.upper, np.nextafter(x, np.float32(-np.inf)), x)
 
 
-def main() -> int:
-    """Write nets/, vnnlib/ and expected.csv."""
-    for folder in ("nets", "vnnlib"):
-        (HERE / folder).mkdir(exist_ok=True)
-        for old in (HERE / folder).iterdir():
-            old.unlink()
-    referees = {name: Referee(name, model) for name, model in make_all(HERE / "nets")}
-    lines = []
+def files(example: Example) -> tuple[str, str]:
+    """The example's two files, relative to this folder."""
+    return f"nets/{example.network}.onnx", f"vnnlib/{example.network}_{example.name}.vnnlib"
+
+
+def verdicts_so_far() -> dict[tuple[str, str], str]:
+    """What expected.csv says, by the two files."""
+    path = HERE / "expected.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {(line["onnx"], line["vnnlib"]): line["expected"] for line in csv.DictReader(file)}
+
+
+def make(chosen: list[str]) -> dict[tuple[str, str], str]:
+    """Make the chosen networks and their properties; returns the verdicts of these.
+
+    Raises:
+        ValueError: one could not be settled.
+    """
+    recipes = {name: recipe for name, recipe in (RECIPES | SMOOTH).items() if name in chosen}
+    referees = {name: Referee(name, model) for name, model in make_all(recipes, HERE / "nets")}
+    verdicts = {}
     for example in examples():
+        if example.network not in referees:
+            continue
         start = time.monotonic()
-        referee = referees[example.network]
-        onnx, vnnlib = f"nets/{example.network}.onnx", f"vnnlib/{example.network}_{example.name}.vnnlib"
+        referee, vnnlib = referees[example.network], files(example)[1]
         (HERE / vnnlib).write_text(example.property.text(referee.outputs))
         try:
             finding = referee.settle(example.property)
         except ValueError as error:
-            print(f"{vnnlib}: {error}", file=sys.stderr)
-            return 1
-        print(
-            f"{vnnlib:55} {finding.verdict:5}  by {finding.by:9}  "
-            f"{finding.binaries:3} binaries  {time.monotonic() - start:5.1f} s",
-            flush=True,
-        )
-        lines.append([onnx, vnnlib, finding.verdict])
+            raise ValueError(f"{vnnlib}: {error}") from error
+        spent = f"{time.monotonic() - start:5.1f} s"
+        print(f"{vnnlib:55} {finding.verdict:5}  by {finding.by:11}  {finding.work:15} {spent}", flush=True)
+        verdicts[files(example)] = finding.verdict
+    return verdicts
+
+
+def main() -> int:
+    """Write nets/, vnnlib/ and expected.csv; networks that are not chosen stay as they are."""
+    chosen = sys.argv[1:] or [*RECIPES, *SMOOTH]
+    if unknown := set(chosen) - {*RECIPES, *SMOOTH}:
+        print(f"no such network: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    known = verdicts_so_far()
+    try:
+        known |= make(chosen)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    lines = [(*files(example), known[files(example)]) for example in examples() if files(example) in known]
     with (HERE / "expected.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["onnx", "vnnlib", "expected"], *lines])
+    for place, folder in enumerate(("nets", "vnnlib")):
+        listed = {HERE / line[place] for line in lines}
+        for old in set((HERE / folder).iterdir()) - listed:
+            old.unlink()
     return 0
 
 

@@ -1,6 +1,6 @@
 """The example networks: how they are trained, and how they are written as plain ONNX nodes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,14 @@ from torch import Tensor, nn
 OPSET = 13
 IR_VERSION = 8
 TORQUE = 1.0  # the controllers' saturation
+
+
+class Written(nn.Module):
+    """A layer that knows its own ONNX nodes."""
+
+    def write(self, exporter: "Exporter", source: str) -> str:
+        """Append the layer's nodes; returns its output's name."""
+        raise NotImplementedError
 
 
 class Residual(nn.Module):
@@ -190,6 +198,8 @@ class Exporter:
         """Append a layer's nodes; returns its output's name."""
         prefix = f"layer{len(self.nodes)}"
         match layer:
+            case Written():
+                return layer.write(self, source)
             case nn.Linear():
                 weights = self.constant(f"{prefix}.weight", layer.weight), self.constant(f"{prefix}.bias", layer.bias)
                 return self.add("Gemm", source, *weights, transB=1)
@@ -228,10 +238,10 @@ def write_onnx(name: str, model: nn.Sequential, shape: tuple[int, ...], path: Pa
     onnx.save(proto, path)
 
 
-def make_all(folder: Path) -> Iterator[tuple[str, nn.Sequential]]:
+def make_all(recipes: Mapping[str, Recipe], folder: Path) -> Iterator[tuple[str, nn.Sequential]]:
     """Train and write every network, one thread and fixed seeds."""
     torch.set_num_threads(1)
-    for name, recipe in RECIPES.items():
+    for name, recipe in recipes.items():
         model = train(recipe)
         write_onnx(name, model, recipe.shape, folder / f"{name}.onnx")
         yield name, model

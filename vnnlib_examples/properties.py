@@ -22,8 +22,8 @@ class Box:
         return cls(lower, upper)
 
     @classmethod
-    def around(cls, centre: np.ndarray, radius: float) -> "Box":
-        """All points within ``radius`` of ``centre`` in every coordinate, within [0, 1]."""
+    def around(cls, centre: np.ndarray, radius: float | np.ndarray) -> "Box":
+        """All points within ``radius`` of ``centre`` in every coordinate (or its own in each), within [0, 1]."""
         sides = np.clip([centre - radius, centre + radius], 0.0, 1.0)
         return cls(*np.round(sides, DIGITS))
 

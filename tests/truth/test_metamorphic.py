@@ -34,6 +34,8 @@ NAMES = [
     "cartpole_limit_1.1", "cartpole_recovers_0.4", "advisory_near_not_none", "advisory_middle_not_none",
     "digits_conv_image_11_eps_0.1", "digits_conv_image_50_eps_0.08", "digits_fc_image_3_eps_0.12",
     "rings_inside_eps_0.27", "rings_inside_eps_0.3",
+    "rings_sigmoid_inside_eps_0.25", "pendulum_tanh_limit_1.02", "terrain_sin_south_east", "forecast_lstm_rising_0.3",
+    "encounter_product_turns", "encounter_product_recedes_0.08", "power_flow_usual_0.03",
 ]  # fmt: skip
 """Examples that take a fraction of a second each; half of them have a counterexample."""
 
@@ -222,8 +224,9 @@ def double(model: onnx.ModelProto) -> onnx.ModelProto:
     return twin
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("digits_conv")])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("digits_conv", "forecast_lstm"))])
 def test_the_twin_in_double_precision(name: str) -> None:
+    """Not for the LSTM: onnxruntime has none in double precision, so that no counterexample could be replayed."""
     model = double(onnx.load(example(name)[0]))
     assert answer(name, spec_of(name), model=model) is expected(name)
 
