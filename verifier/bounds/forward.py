@@ -67,7 +67,7 @@ def forward_step(graph: Graph, node: Node, forms: list[Form], operands: list[Box
         terms = op.absolute_terms(*operands)
         for slope, size in zip(steepness, sizes, strict=True):
             terms = terms + slope.abs() * size
-        count = 3 + len(forms) + forms[0].slopes.shape[1]
+        count = 3 + op.roundings + len(forms) + forms[0].slopes.shape[1]
         slack = gamma(count, graph.dtype) * terms + underflow(len(forms), sizes, len(node.shape))
         return Form(
             functools.reduce(torch.add, (slope.unsqueeze(1) * form.slopes for slope, form in pairs)),

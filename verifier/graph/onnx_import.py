@@ -17,7 +17,7 @@ from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable
 from verifier.graph.lower.fold import FOLD, fold
-from verifier.graph.lower.scatter import check_partial
+from verifier.graph.lower.scatter import check_partial, sized
 from verifier.graph.monotone import Readers
 from verifier.graph.onnx_file import Array, all_finite, read, to_array
 from verifier.graph.simplify import merge_neighbours, simplify_exactly
@@ -285,7 +285,8 @@ def lower_node(
         raise UnsupportedError(f"{where}: operators of domain {proto.domain!r} are not supported, only those of ONNX")
     try:
         results: Operand | tuple[Operand, ...] | None = fold(call)
-        partial = any(name in builder.partial for name in proto.input)
+        by_size = sized(builder, call, folded=results is not None)
+        partial = not by_size and any(name in builder.partial for name in proto.input)
         if results is None:
             check_finite(call, finite)
             check_whole(call)
@@ -305,6 +306,8 @@ def lower_node(
             values[name] = value
             if partial:
                 builder.partial.add(name)
+            if by_size:
+                builder.sized.add(name)
 
 
 def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:

@@ -41,6 +41,11 @@ class InputDomains(Domains):
     upper: Tensor
     influence: Tensor
 
+    @property
+    def final(self) -> Tensor:
+        """See ``Domains.final``: points that were bounded."""
+        return ~(self.lower < self.upper).any(1) & (self.influence >= 0).all(1)
+
 
 class InputSplitting:
     """Split the coordinate that moves the bound most; bound every part by a whole pass.

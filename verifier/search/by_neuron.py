@@ -26,6 +26,9 @@ from verifier.sets import Box
 SHORT_LIST = 32
 """Neurons, best first by their intercepts, among which gains with shortcuts choose the candidates."""
 
+UNKNOWN_GAIN = -1e30
+"""Of neurons that can be split, but whose gain cannot be computed."""
+
 EVALUATED = 1 << 23
 """Elements that one batch may hold at its widest node, all domains and candidates together."""
 
@@ -245,7 +248,8 @@ class NeuronSplitting:
         listed = self.count if self.shortcuts is None else max(SHORT_LIST, self.count)
         best, top = scores.topk(min(listed, scores.shape[1]), dim=1)
         if self.shortcuts is not None:
-            gains = self._gains(self.shortcuts, domains, record, top).masked_fill(best < 0, -torch.inf)
+            gains = self._gains(self.shortcuts, domains, record, top)
+            gains = gains.nan_to_num(nan=UNKNOWN_GAIN, neginf=UNKNOWN_GAIN).masked_fill(best < 0, -torch.inf)
             order = gains.topk(min(self.count, top.shape[1]), dim=1).indices
             best, top = best.gather(1, order), top.gather(1, order)
         top = torch.where(best < 0, top[:, :1], top)  # decided ones are never split

@@ -13,6 +13,9 @@ from verifier.ops.op import Affine
 from verifier.problem import Cases
 from verifier.sets import Box
 
+LARGEST = 2.0**31
+"""Numbers up to which inputs are counted through: float64 has all whole ones."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeInputs:
@@ -50,7 +53,9 @@ class WholeInputs:
         if cases.x_rows is not None:
             otherwise |= (cases.x_rows != 0).any(0).any(0).cpu()
         count = sum((mask.long() for _, mask in rounded.values()), torch.zeros(n, dtype=torch.long))
-        whole = (count == 1) & ~otherwise
+        small = cases.lower.abs().amax(0).cpu() < LARGEST if len(cases.lower) else otherwise
+        small &= cases.upper.abs().amax(0).cpu() < LARGEST if len(cases.lower) else otherwise
+        whole = (count == 1) & ~otherwise & small
         rounders = [(op, (mask & whole).to(graph.device)) for op, mask in rounded.values()]
         return WholeInputs(whole.to(graph.device), rounders)
 

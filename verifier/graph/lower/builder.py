@@ -137,12 +137,14 @@ class Builder:
 
     Constants keep the file's precision, or float64 where they were computed. ``partial`` names the file's tensors whose
     size depends on the input: here they have the largest one, and whatever depends on it must not be computed.
+    ``sized`` names the numbers that are made of such a size.
     """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.prefix = ""
         self.partial: set[str] = set()
+        self.sized: set[str] = set()
 
     def apply(self, op: Op, *operands: Variable, name: str | None = None) -> Variable:
         """Add a node."""

@@ -8,6 +8,7 @@ of anything: they may be moved, joined and used as indices to write at, and noth
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ from verifier.ops.select import Concat, Gather, Pad
 ABSENT = 4096.0
 """Added to numbers that do not exist: no axis that is written to may be so long. Larger ones would cost digits."""
 
-LOST = 1e30
+LOST = 2.0**100
 """Numbers below this have no bounds where values are lost."""
 
 MAY_BE_PARTIAL = {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand", "Add", "Sub"}
@@ -48,14 +49,32 @@ def check_partial(b: Builder, call: Call) -> bool:
     sliced_plainly = kind == "Slice" and not any(isinstance(call.arg(k), Variable) for k in (1, 2))
     if kind not in MAY_BE_PARTIAL or sliced_plainly or (kind == "ScatterND" and partial[0]):
         raise call.unsupported(PARTIAL)
-    constants = [k for k, name in enumerate(partial) if name and not isinstance(call.arg(k), Variable)]
-    if constants and (kind, constants) not in ((kind, [1]) for kind in ("Expand", "Reshape")):
-        raise call.unsupported(PARTIAL)  # a size as large as it can be is no number to compute with
     if kind in ("Add", "Sub"):
-        others = [call.operand(k) for k in range(2) if not partial[k]]
-        if len(others) != 1 or math.prod(others[0].shape) != 1:
+        shapes = [call.operand(k).shape for k in range(2)]
+        pairs = itertools.zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
+        # An axis that is shorter than its full size may be of length 1, and then broadcasts.
+        if any(min(pair) > 1 for pair in pairs) or (kind == "Sub" and all(partial)):
             raise call.unsupported(PARTIAL)
     return kind != "ScatterND"
+
+
+def sized(b: Builder, call: Call, *, folded: bool) -> bool:
+    """Tell whether a node's results are numbers that depend on the size of a partial tensor.
+
+    Here such a size is as large as it can be: good for the shape of another partial tensor, and for nothing else.
+    """
+    kind, names = call.proto.op_type, call.proto.input
+    if kind in ("Shape", "Size"):
+        return any(name in b.partial for name in names)
+    places = [k for k, name in enumerate(names) if name in b.sized]
+    if not places:
+        return False
+    if (kind, places) in (("Expand", [1]), ("Reshape", [1]), ("ConstantOfShape", [0])):
+        b.partial.update(call.proto.output)
+        return False
+    if not folded:
+        raise call.unsupported(PARTIAL)
+    return True
 
 
 PARTIAL = (

@@ -153,6 +153,11 @@ class ThresholdedRelu(Piecewise):
 
     threshold: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse a place of a jump that float32 does not have: no margin covers one that is moved."""
+        if not all(is_single(kink) for kink in self.kinks()):
+            raise ValueError(f"a jump at {self.kinks()[0]!r}, which single precision cannot tell from its neighbours")
+
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
         return torch.where(x[0] > self.threshold, x[0], 0)
@@ -187,6 +192,11 @@ class Shrink(Piecewise):
 
     threshold: float = 0.5
     shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a place of a jump that float32 does not have: no margin covers one that is moved."""
+        if not all(is_single(kink) for kink in self.kinks()):
+            raise ValueError(f"a jump at {self.kinks()[0]!r}, which single precision cannot tell from its neighbours")
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
@@ -317,6 +327,11 @@ class Within(Piecewise):
 
     low: float = -math.inf
     high: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Refuse a place of a jump that float32 does not have: no margin covers one that is moved."""
+        if not all(is_single(kink) for kink in self.kinks()):
+            raise ValueError(f"a jump at {self.kinks()[0]!r}, which single precision cannot tell from its neighbours")
 
     @property
     def domain(self) -> tuple[float, float]:

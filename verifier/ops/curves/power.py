@@ -54,7 +54,11 @@ class Power(Smooth):
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
-        return x[0] ** (int(self.exponent) if self.whole else self.exponent)
+        if self.whole:
+            return x[0] ** int(self.exponent)
+        if x[0].dtype == torch.float32 and float(torch.tensor(self.exponent, dtype=torch.float32)) != self.exponent:
+            return (x[0].double() ** self.exponent).to(x[0])  # float32 has no such exponent
+        return x[0] ** self.exponent
 
     def derivative(self, x: Tensor, piece: int) -> Tensor:
         """See ``Smooth.derivative``; at 0 it may be infinite, for which a large number stands."""

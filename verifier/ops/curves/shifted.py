@@ -16,6 +16,10 @@ SLACK = 16 * torch.finfo(torch.float64).eps
 """More than the relative error of the few float64 operations that make one offset."""
 
 
+JUMP = 1e-9
+"""Part of the absolute terms from which on two lines that should be the same are two."""
+
+
 @dataclass(frozen=True, eq=False)
 class Shifted(Curve, register=False):
     """``y = f(x + v) - value`` elementwise, for any v between ``lower`` and ``upper``; enclosures hold for all of them.
@@ -105,7 +109,9 @@ class Shifted(Curve, register=False):
     def offset_terms(self, *x: Box) -> Tensor:
         """See ``Curve.offset_terms``: next to nothing where the curve is affine, for its line passes near zero."""
         (box,) = x
-        return torch.where(self.undecided(box), self.absolute_terms(box), self._slack(box))
+        terms, actual = self.absolute_terms(box), self.actual(box)
+        jumps = self.curve.gap(actual) > JUMP * (1 + self.curve.absolute_terms(actual))  # one may lie at an end
+        return torch.where(self.undecided(box) | jumps, terms, self._slack(box))
 
     def _slack(self, x: Box) -> Tensor:
         """Bound what rounding and v leave open in any offset."""
