@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.bounds.nets import Net, boxes, dense, drawn, exact_minimum, normal, outputs_at, residual
 from verifier.bounds.backward import Multiplier, backward
-from verifier.bounds.optimise import JointAscent
+from verifier.bounds.optimise import JointAscent, steered
 from verifier.bounds.schedule import CROWN, INTERVAL, bound_nodes, relax_all
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.arithmetic import Translate
@@ -179,3 +179,15 @@ def test_nothing_to_optimise() -> None:
     better = Root.cheap(graph, box).crown().improve(rows, torch.full((2,), math.inf), 3, ALWAYS)
     exact = [exact_minimum(graph, box, row) for row in rows[0]]
     torch.testing.assert_close(better.rows(rows).minimum(box)[0], torch.tensor(exact, dtype=torch.float64))
+
+
+def test_slopes_learn_where_their_bounds_are_not_the_best_known() -> None:
+    low, high = torch.tensor([-2.0, -1.0, -math.inf], requires_grad=True), torch.tensor([3.0, 2.0, math.inf])
+    known = Box(torch.tensor([-1.5, -1.5, -1.5]), torch.tensor([2.5, 2.5, 2.5]))
+    ends = steered(known, Box(low, high.requires_grad_()))
+    assert ends.lower.tolist() == [-1.5, -1.0, -1.5]
+    assert ends.upper.tolist() == [2.5, 2.0, 2.5]
+    assert [part.tolist() for part in torch.autograd.grad((ends.lower - ends.upper).sum(), [low, high])] == [
+        [1] * 3,
+        [-1] * 3,
+    ]

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +73,29 @@ def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str
             if any(op.undecided(box).any() for box in operands_of(graph, node, boxes)):
                 names.append(name)
     return names
+
+
+class _Steered(torch.autograd.Function):
+    """The greater of two values, with the gradient of the second all over."""
+
+    @staticmethod
+    def forward(ctx: Any, known: Tensor, found: Tensor) -> Tensor:
+        del ctx
+        return torch.fmax(known, found)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        del ctx
+        return None, gradients[0]
+
+
+def steered(known: Box, found: Box) -> Box:
+    """Intersect two boxes; the gradient is that of the second all over.
+
+    Slopes that do not yet bound as well as what is known could not learn to do better otherwise.
+    """
+    lower, upper = _Steered.apply(known.lower, found.lower), _Steered.apply(-known.upper, -found.upper)  # type: ignore[no-untyped-call]
+    return Box(lower, -upper)
 
 
 def paced(graph: Graph, parts: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[float]]:
@@ -216,8 +240,8 @@ class JointAscent(Climb):
             least, negated = torch.cat(parts, dim=2).unbind(1)
             elements = elements[torch.cat([piece.index for piece in self.pieces[start]])]
             lower, upper = flat(self.boxes[start].lower), flat(self.boxes[start].upper)
-            lower = lower.index_copy(1, elements, torch.fmax(lower[:, elements], least))
-            upper = upper.index_copy(1, elements, torch.fmin(upper[:, elements], -negated))
+            ends = steered(Box(lower[:, elements], upper[:, elements]), Box(least, -negated))
+            lower, upper = lower.index_copy(1, elements, ends.lower), upper.index_copy(1, elements, ends.upper)
             shape = self.boxes[start].lower.shape
             boxes[start] = Box(lower.view(shape), upper.view(shape))
             self.boxes[start] = Box(boxes[start].lower.detach(), boxes[start].upper.detach())

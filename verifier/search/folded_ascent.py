@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from verifier.bounds.optimise import Adam, Climb, copied, curves_above, paced
+from verifier.bounds.optimise import Adam, Climb, copied, curves_above, paced, steered
 from verifier.bounds.schedule import Bounds, Slopes, operands_of
 from verifier.bounds.windows import Piece, pieces, sizes
 from verifier.graph.graph import OUTPUT
@@ -78,8 +78,7 @@ class FoldedAscent(Climb):
             found = self._bound(boxes, start, slopes)
             self._keep(start, found.detach())
             least, negated = found.unsqueeze(0).chunk(2, dim=1)
-            box = self.boxes[start]
-            boxes[start] = Box(torch.fmax(box.lower, least), torch.fmin(box.upper, -negated))
+            boxes[start] = steered(self.boxes[start], Box(least, -negated))
             self.boxes[start] = Box(boxes[start].lower.detach(), boxes[start].upper.detach())
         return self._bound(boxes, OUTPUT, self.slopes_of[OUTPUT])
 

@@ -38,7 +38,7 @@ class Smooth(Curve, register=False):
     """
 
     parameters: ClassVar[int] = 2
-    pace: ClassVar[float] = 0.15
+    pace: ClassVar[float] = 0.3
     roundings: ClassVar[int] = 8
     domain: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     """Where the function is defined; over a box that leaves it there are no bounds."""
