@@ -35,7 +35,7 @@ def test_what_the_root_proves_all_prove(heights: Ranges) -> None:
 
 
 def test_splits_prove_more_and_are_counted(heights: Ranges) -> None:
-    alone, *others = tallies_of(heights(0.52)).values()
+    alone, *others = tallies_of(heights(0.5)).values()
     assert alone.verified == 0
     assert not alone.gains
     for tally in others:

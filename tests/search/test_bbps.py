@@ -28,12 +28,17 @@ def problem(graph: Graph, seed: int) -> tuple[NeuronSplitting, NeuronDomains, Bo
     return strategy, strategy.roots(zero, torch.zeros(1, dtype=torch.float64), zero, zero), box
 
 
-def bound(strategy: NeuronSplitting, domains: NeuronDomains) -> torch.Tensor:
-    """The bound by the lines of least area, without multipliers."""
+def restarted(strategy: NeuronSplitting, domains: NeuronDomains) -> NeuronDomains:
+    """Domains with the parameters of least area."""
     alpha = {}
     for name, reader in strategy.neurons.readers.items():
         alpha[name] = reader.op.start(*reader.boxes(domains.ends)).squeeze(2).transpose(0, 1)
-    domains = replace(domains, alpha=alpha)
+    return replace(domains, alpha=alpha)
+
+
+def bound(strategy: NeuronSplitting, domains: NeuronDomains) -> torch.Tensor:
+    """The bound by the lines of least area, without multipliers."""
+    domains = restarted(strategy, domains)
     return Batch(*strategy.fast, strategy.neurons, domains).evaluate(Variables.of(domains, torch.float32, [])).least
 
 
@@ -56,21 +61,24 @@ def test_shortcuts_hold_the_neurons(net: object, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("curve", [Sigmoid(), Tanh(), Sin()])
-def test_gains_through_a_single_layer_are_exact(curve: object, seed: int) -> None:
+def test_gains_through_a_single_layer_can_be_had(curve: object, seed: int) -> None:
+    """They are no less than what splits gain at once, and no more than what an ascent makes of them."""
     graph = dense(seed, [3, 6, 2], scale=2.0, curve=curve)  # type: ignore[arg-type]
     strategy, domains, _ = problem(graph, seed)
     known = shortcuts(strategy.fast[0], strategy.neurons)
     assert known is not None
-    (name,), (reader,) = strategy.neurons.elements, strategy.neurons.readers.values()
+    (name,) = strategy.neurons.elements
+    domains = restarted(strategy, replace(domains, bound=torch.full_like(domains.bound, -1e3)))  # nothing is cut off
     record: dict[str, torch.Tensor] = {}
     batch = Batch(*strategy.fast, strategy.neurons, domains)
-    batch.evaluate(Variables.of(domains, torch.float32, []), record)
+    before = batch.evaluate(Variables.of(domains, torch.float32, []), record).least
     count = len(strategy.neurons.elements[name])
     places = torch.arange(count).unsqueeze(0)
-    point = domains.ends[name].centre
-    gains = shortcut_gains(strategy.neurons, known, record, domains.ends, name, places, point)[0]
-    before = bound(strategy, domains)
+    point = strategy.points.at(name, places, domains.ends[name])
+    gains = shortcut_gains(strategy.neurons, known, record, domains, name, places, point)[0]
+    strategy.ascent.target = 1e6
     for k in range(count):
         parts = strategy.halve(domains, torch.tensor([k]))
-        assert float(bound(strategy, parts).min() - before) == pytest.approx(float(gains[k]), abs=1e-4)
-    assert reader.op is not None
+        assert float(gains[k]) >= float((bound(strategy, parts) - before).sum()) - 1e-3
+        assert float(gains[k]) <= float((strategy.ascent.run(parts, 300)[1] - before).sum()) + 1e-2
+    assert float(gains.amax()) > 0.1

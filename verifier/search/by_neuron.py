@@ -17,6 +17,7 @@ from verifier.problem import Cases
 from verifier.search.ascent import Ascent, Bounder
 from verifier.search.branching.babsr import intercept_scores
 from verifier.search.branching.bbps import Shortcut, shortcut_gains, shortcuts
+from verifier.search.branching.points import BranchPoints
 from verifier.search.final import multipliers
 from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
@@ -70,6 +71,11 @@ class NeuronSplitting:
         if not Folded.pays(bounds, self.neurons):
             return None
         return Folded(bounds, self.neurons)
+
+    @cached_property
+    def points(self) -> BranchPoints:
+        """Where to split."""
+        return BranchPoints(self.neurons)
 
     @cached_property
     def shortcuts(self) -> dict[str, Shortcut] | None:
@@ -130,27 +136,12 @@ class NeuronSplitting:
             here = ((position >= first) & (position < first + len(index))).nonzero().flatten()
             element = position[here] - first
             box = Box(domains.lower[name][here, element], domains.upper[name][here, element])
-            point = self._branch_point(name, element, box)
+            point = self.points.at(name, element, box)
             below[name], above[name] = below[name].clone(), above[name].clone()
             below[name][here, element] = torch.fmin(point, box.upper)
             above[name][here, element] = torch.fmax(point, box.lower)
             first += len(index)
         return NeuronDomains.cat([replace(domains, upper=below), replace(domains, lower=above)])
-
-    def _branch_point(self, name: str, places: Tensor, box: Box) -> Tensor:
-        """Ask the nonlinearities that read neurons, in order, where to cut; the middle where they have no opinion.
-
-        Neurons are given by places among those of their node, ``(N,)``, with a box ``(N,)``.
-        """
-        point = torch.full_like(box.lower, torch.nan)
-        for reader in self.neurons.readers.values():
-            for operand in reader.operands:
-                if operand.name == name:
-                    mine = point.isnan()
-                    if operand.places is not None:
-                        mine = mine & torch.isin(places, operand.places)
-                    point = torch.where(mine, reader.op.branch_point(box), point)
-        return torch.where(point.isnan(), box.centre, point)
 
     def bound(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         """Optimise slopes, multipliers and the row combination in float32; certify what closes in either precision."""
@@ -243,14 +234,17 @@ class NeuronSplitting:
         return [domains] if len(pieces) == 1 else [domains.take(piece) for piece in pieces]
 
     def _candidates(self, domains: NeuronDomains, record: dict[str, Tensor]) -> Tensor:
-        """Choose the neurons that the next split will try, ``(B, C)``: of a short list, those with the best gains."""
+        """Choose the neurons that the next split will try, ``(B, C)``: half by gains, the others by gaps."""
         scores = torch.cat(list(intercept_scores(self.neurons.readers, record, domains.ends).values()), dim=1)
         listed = self.count if self.shortcuts is None else max(SHORT_LIST, self.count)
         best, top = scores.topk(min(listed, scores.shape[1]), dim=1)
         if self.shortcuts is not None:
             gains = self._gains(self.shortcuts, domains, record, top)
             gains = gains.nan_to_num(nan=UNKNOWN_GAIN, neginf=UNKNOWN_GAIN).masked_fill(best < 0, -torch.inf)
-            order = gains.topk(min(self.count, top.shape[1]), dim=1).indices
+            count = min(self.count, top.shape[1])
+            promising = gains.topk((count + 1) // 2, dim=1).indices
+            others = best.scatter(1, promising, -torch.inf).topk(count // 2, dim=1).indices
+            order = torch.cat([promising, others], dim=1)
             best, top = best.gather(1, order), top.gather(1, order)
         top = torch.where(best < 0, top[:, :1], top)  # decided ones are never split
         top = torch.where(best[:, :1] < 0, -1, top)
@@ -267,8 +261,8 @@ class NeuronSplitting:
                 places = (listed - first).clamp(0, len(index) - 1)
                 box = domains.ends[name]
                 chosen = Box(box.lower.gather(1, places), box.upper.gather(1, places))
-                point = self._branch_point(name, places, chosen)
-                found = shortcut_gains(self.neurons, known, record, domains.ends, name, places, point)
+                point = self.points.at(name, places, chosen)
+                found = shortcut_gains(self.neurons, known, record, domains, name, places, point)
                 gains = torch.where(here, found, gains)
             first += len(index)
         return gains

@@ -12,8 +12,9 @@ from verifier.bounds.backward import backward
 from verifier.bounds.schedule import Bounds
 from verifier.bounds.windows import pieces
 from verifier.graph.graph import INPUT
+from verifier.search.neuron_batch import NeuronDomains
 from verifier.search.neurons import Neurons, Reader
-from verifier.sets import Box, Planes
+from verifier.sets import Box, Enclosure, Planes
 
 ROOM = 1 << 26
 """Coefficients that the shortcuts of all neurons may have."""
@@ -70,67 +71,86 @@ def shortcut_gains(
     neurons: Neurons,
     known: Mapping[str, Shortcut],
     record: Mapping[str, Tensor],
-    ends: Mapping[str, Box],
+    domains: NeuronDomains,
     name: str,
     places: Tensor,
     point: Tensor,
 ) -> Tensor:
-    """Estimate by how much the worse part of each split raises a bound, ``(B, M)``.
+    """Estimate by how much each split raises the bounds of its parts, in sum and up to 0, ``(B, M)``.
 
     Only what passes through the split node is bounded anew, all of it together at the input; the rest of the bound is
-    frozen. Another operand of a nonlinearity whose plane changes with the split is bounded by its box.
+    frozen. Another operand of a nonlinearity whose plane changes with the split is bounded by its box. A part takes the
+    best of what it can have without an ascent: parameters as they are or of least area, and the neuron bounded by the
+    input or by its box, as a multiplier would.
 
     Args:
         neurons: of the root.
         known: their shortcuts.
         record: coefficients at the readers' values, ``(B, E)``.
-        ends: boxes of the neurons, ``(B, K)`` by node.
+        domains: what is to be split, with the parameters and multipliers behind the record.
         name: the node to split at.
         places: neurons of the node to try, ``(B, M)``.
         point: where to split them, ``(B, M)``.
 
     Source: Shi et al., TACAS 2025 (arXiv:2405.21063), section 3.3 (BBPS).
     """
-    slopes, offset = _through(neurons, record, ends, name, ends[name])
-    shortcut = known[name]
-    whole = shortcut.total(slopes)
-    picked = shortcut.take(places)
+    alpha = {key: value.to(point.dtype).transpose(0, 1).unsqueeze(2) for key, value in domains.alpha.items()}
+    ends, shortcut, price = domains.ends, known[name], domains.beta[name]
+    slopes, offset = _through(neurons, record, ends, alpha, name, ends[name])
+    slopes = slopes - price
+    whole, picked, price = shortcut.total(slopes), shortcut.take(places), price.gather(1, places)
     before, bias = picked.under(slopes.gather(1, places))
-    start = -whole.abs().sum(1, keepdim=True) + bias + offset.gather(1, places)
-    gains = []
+    start = bias - whole.abs().sum(1, keepdim=True) + offset.gather(1, places)
+    start = start + _least(price, Box(ends[name].lower.gather(1, places), ends[name].upper.gather(1, places)))
+    others = whole.unsqueeze(1) - before
     low, high = ends[name].lower, ends[name].upper
+    gains, missing = torch.zeros_like(point), (-domains.bound).clamp(min=0).to(point).unsqueeze(1)
     for part in (Box(low, high.scatter(1, places, point)), Box(low.scatter(1, places, point), high)):
-        k, t = _through(neurons, record, ends, name, part)
-        after, moved = picked.under(k.gather(1, places))
-        total = -(whole.unsqueeze(1) + after - before).abs().sum(2) + moved + t.gather(1, places)
-        gains.append(total - start)
-    return torch.minimum(*gains)
+        best, box = start, Box(part.lower.gather(1, places), part.upper.gather(1, places))
+        for chosen in (alpha, {}):
+            k, t = (found.gather(1, places) for found in _through(neurons, record, ends, chosen, name, part))
+            after, moved = picked.under(k - price)
+            by_input = moved - (others + after).abs().sum(2) + _least(price, box)
+            by_box = _least(k, box) - others.abs().sum(2)
+            best = torch.fmax(best, torch.fmax(by_input, by_box) + t)
+        gains += torch.minimum(best - start, missing)
+    return gains
+
+
+def _least(k: Tensor, box: Box) -> Tensor:
+    """Return the least ``k * z`` on boxes, elementwise."""
+    return k.clamp(min=0) * box.lower + k.clamp(max=0) * box.upper
 
 
 def _through(
-    neurons: Neurons, record: Mapping[str, Tensor], ends: Mapping[str, Box], name: str, box: Box
+    neurons: Neurons,
+    record: Mapping[str, Tensor],
+    ends: Mapping[str, Box],
+    alpha: Mapping[str, Tensor],
+    name: str,
+    box: Box,
 ) -> tuple[Tensor, Tensor]:
     """Relax what reads a node's neurons on boxes ``(B, K)``; return coefficients at them and offsets, ``(B, K)``."""
     slopes, offset = torch.zeros_like(box.lower), torch.zeros_like(box.lower)
     replaced = {**ends, name: box}
     for key, reader in neurons.readers.items():
         if key in record and any(operand.name == name for operand in reader.operands):
-            slopes, offset = _reader(reader, record[key], ends, replaced, name, slopes, offset)
+            relaxed = reader.op.relax(*reader.boxes(replaced), alpha=alpha.get(key))
+            slopes, offset = _reader(reader, relaxed, record[key], ends, name, slopes, offset)
     return slopes, offset
 
 
 def _reader(
     reader: Reader,
+    relaxed: Enclosure,
     rows: Tensor,
     ends: Mapping[str, Box],
-    replaced: Mapping[str, Box],
     name: str,
     slopes: Tensor,
     offset: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Add one reader's coefficients and offsets."""
     up, down = rows.clamp(min=0), rows.clamp(max=0)
-    relaxed = reader.op.relax(*reader.boxes(replaced))
     if isinstance(relaxed, Planes):
         lower, upper = relaxed.lower_slopes, relaxed.upper_slopes
         bias = up * relaxed.lower_offset.squeeze(1) + down * relaxed.upper_offset.squeeze(1)
@@ -145,7 +165,7 @@ def _reader(
             slopes = operand.add(slopes, k)
         else:
             other = Box(operand.read(ends[operand.name].lower), operand.read(ends[operand.name].upper))
-            bias = bias + k.clamp(min=0) * other.lower + k.clamp(max=0) * other.upper
+            bias = bias + _least(k, other)
     for operand in reader.operands:
         if operand.name == name:
             return slopes, operand.add(offset, bias)
