@@ -13,7 +13,9 @@ from verifier.ops.curves import (
     Elu,
     Erf,
     Gelu,
+    GeluTanh,
     LeakyRelu,
+    Mish,
     Power,
     PRelu,
     Relu,
@@ -42,15 +44,20 @@ def more() -> Iterator[Op]:
     yield from (Shrink(1.5, 0.1), ThresholdedRelu(0.0), ThresholdedRelu(100.0), Within(low=-0.5), Within(-1e9, 1e9))
 
 
-def shifted(curve: Curve, spread: float) -> Shifted:
+HERE = (-3.0, -0.5, 0.0, 1e-3, 0.5, 2.0, 40.0)
+TAIL = (-3.0, -5.0, -7.3, -9.1, -11.0, -14.0, -17.7)
+
+
+def shifted(curve: Curve, spread: float, places: tuple[float, ...] = HERE) -> Shifted:
     """Put a curve at seven places, each known up to a spread."""
-    middle = torch.tensor([[[-3.0, -0.5, 0.0, 1e-3, 0.5, 2.0, 40.0]]], dtype=torch.float64)
+    middle = torch.tensor([[places]], dtype=torch.float64)
     return Shifted(curve, middle - spread, middle + spread, curve.forward(middle))
 
 
 PLACED = (Relu(), LeakyRelu(-0.5), Sigmoid(), Sin(), Gelu(), Erf(), Power(3.0), Sign(), Round(), Clip(-1.0, 0.5))
 
 SHIFTED = [shifted(curve, spread) for curve in PLACED for spread in (0.0, 1e-12)]
+SHIFTED += [shifted(curve, 0.0, TAIL) for curve in (Gelu(), GeluTanh(), Mish())]  # whose values are relatively rough
 
 
 def concrete(kind: type[Op] = Op) -> Iterator[type[Op]]:
