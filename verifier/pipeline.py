@@ -18,6 +18,7 @@ import specs
 from specs import Spec
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
+from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
 from verifier.graph.graph import Graph
@@ -31,6 +32,7 @@ from verifier.search.by_line import LineSearch
 from verifier.search.leaves import Leaves
 from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
 from verifier.search.root import Root, Roots
+from verifier.sets import Box
 
 if TYPE_CHECKING:
     import onnx
@@ -164,9 +166,13 @@ class Run:
 
     def why(self) -> tuple[Reason, str]:
         """Say why cases are left open."""
-        for root in [] if self.roots is None else self.roots.known:
+        known = [] if self.roots is None else [root.exact.boxes for root in self.roots.known]
+        if not known:  # inputs were split at once
+            box = Box(self.cases.lower[:FEW_BOXES], self.cases.upper[:FEW_BOXES])
+            known = [bound_nodes(self.graph, box, INTERVAL).boxes]
+        for boxes in known:
             for node in self.graph.nodes.values():
-                operands = [root.exact.boxes[name] for name in node.parents]
+                operands = [boxes[name] for name in node.parents]
                 if isinstance(node.op, Elementwise) and node.op.outside(*operands).any():
                     kind, detail = type(node.op).__name__, "its operand may leave its domain on the input set"
                     return Reason.UNSUPPORTED, f"node {node.name!r} ({kind}): {detail}"

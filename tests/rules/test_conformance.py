@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import verifier.ops.curves  # noqa: F401  enters the curves into the registry
+from tests.rules.boxes import kinks
+from tests.rules.instances import INSTANCES
 from verifier.ops.curves import Curve, Relu
 from verifier.ops.op import OPS, Affine, Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
@@ -24,13 +25,8 @@ CASES = [
     for name, kind in sorted(OPS.items())
     for k, (op, shapes) in enumerate(kind.samples())
 ]
-AFFINE = [case for case in CASES if isinstance(case.values[0], Affine)]
+AFFINE = [instance for instance in INSTANCES if isinstance(instance[0], Affine)]
 TUNABLE = [case for case in CASES if hasattr(case.values[0], "parameters")]
-
-
-def kinks(op: Op) -> list[float]:
-    found = getattr(op, "kinks", ())
-    return [*(found() if callable(found) else found), 0.0]
 
 
 def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
@@ -38,7 +34,7 @@ def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
     size = (len(RADII), *shape)
     draw = partial(torch.rand, size, dtype=torch.float64, generator=generator)
     radius = torch.tensor(RADII, dtype=torch.float64).reshape(-1, *[1] * len(shape))
-    places = torch.tensor(kinks(op), dtype=torch.float64)
+    places = torch.tensor([*kinks(op), 0.0], dtype=torch.float64)
     near = places[torch.randint(len(places), size, generator=generator)] + radius * (8 * draw() - 4).round() / 2
     centre = torch.where(draw() < 0.5, near, 12 * draw() - 6)
     low, high = getattr(op, "domain", (-math.inf, math.inf))
@@ -108,14 +104,15 @@ def test_no_domains_are_as_good_as_any(op: Op, shapes: list[Shape]) -> None:
     assert op.forward(*(torch.ones(0, *shape, dtype=torch.float64) for shape in shapes)).shape == (0, *shape)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("op", "shapes"), CASES)
-def test_interval_encloses_the_values(op: Op, shapes: list[Shape], seed: int) -> None:
-    boxes, _, y = sampled(op, shapes, seed)
-    hull = op.interval(*boxes)
-    slack = TOLERANCE * (1 + hull.magnitude)
-    assert (y >= hull.lower - slack).all()
-    assert (y <= hull.upper + slack).all()
+def endless(dtype: torch.dtype) -> list[tuple[float, float]]:
+    """Return boxes without an end, or with one at the largest number."""
+    largest = torch.finfo(dtype).max
+    ends = (
+        (low, high)
+        for x in (0.0, 1.0, -1.5, 30.0, 2000.0)
+        for low, high in ((x, math.inf), (-math.inf, x), (x, largest))
+    )
+    return [*ends, (-math.inf, math.inf)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -123,26 +120,27 @@ def test_interval_encloses_the_values(op: Op, shapes: list[Shape], seed: int) ->
 def test_infinite_boxes_prove_nothing_wrong(op: Op, shapes: list[Shape], dtype: torch.dtype) -> None:
     """What holds over an endless box holds for points far out in it; NaN says nothing."""
     single = op.to(dtype, torch.device("cpu"))
-    largest = torch.finfo(dtype).max
-    for finite in (0.0, 1.0, -1.5, 30.0, 2000.0):
-        for low, high in ((finite, math.inf), (-math.inf, finite), (-math.inf, math.inf), (finite, largest)):
-            boxes = [Box(torch.full((1, *s), low, dtype=dtype), torch.full((1, *s), high, dtype=dtype)) for s in shapes]
-            far = torch.tensor([0.0, 1e-3, 1.0, 2.0, 3.5, 10.0, 80.0, 1e3, 1e6, 1e20], dtype=dtype)
-            x = (torch.cat([far, -far]) + (finite if low == finite else 0)).clamp(low, high)
-            points = [x.view(-1, 1, *[1] * len(s)).expand(-1, 1, *s) for s in shapes]
-            y, hull = values_at(single, points), single.interval(*boxes)
-            slack = 1e-5 * (1 + y.abs())
-            known = y.isfinite()
-            assert not (known & ((y < hull.lower - slack) | (y > hull.upper + slack))).any()
-            rows = torch.ones(1, 1, *y.shape[2:], dtype=dtype)
-            for sign in (1, -1):
-                pulled, offset = single.relax(*boxes).pullback(sign * rows)
-                bound = offset + sum(inner(part, point) for part, point in zip(pulled, points, strict=True))
-                terms = inner(rows, y.abs()) + sum(
-                    inner(part.abs(), point.abs()) for part, point in zip(pulled, points, strict=True)
-                )
-                wrong = bound - inner(sign * rows, y) > 1e-5 * (1 + terms)
-                assert not (wrong & bound.isfinite()).any()
+    low, high = (torch.tensor(ends, dtype=dtype) for ends in zip(*endless(dtype), strict=True))
+    far = torch.tensor([0.0, 1e-3, 1.0, 2.0, 3.5, 10.0, 80.0, 1e3, 1e6, 1e20], dtype=dtype)
+    x = torch.cat([far, -far])[:, None] + torch.where(low.isfinite(), low, 0)
+    boxes, points = [], []
+    for shape in shapes:
+        ends = [end.reshape(-1, *[1] * len(shape)).expand(-1, *shape) for end in (low, high)]
+        boxes.append(Box(*ends))
+        points.append(x.reshape(*x.shape, *[1] * len(shape)).expand(-1, -1, *shape).clamp(*ends))
+    y, hull = values_at(single, points), single.interval(*boxes)
+    slack = 1e-5 * (1 + y.abs())
+    known = y.isfinite()
+    assert not (known & ((y < hull.lower - slack) | (y > hull.upper + slack))).any()
+    rows = torch.ones(len(low), 1, *y.shape[2:], dtype=dtype)
+    for sign in (1, -1):
+        pulled, offset = single.relax(*boxes).pullback(sign * rows)
+        bound = offset + sum(inner(part, point) for part, point in zip(pulled, points, strict=True))
+        terms = inner(rows, y.abs()) + sum(
+            inner(part.abs(), point.abs()) for part, point in zip(pulled, points, strict=True)
+        )
+        wrong = bound - inner(sign * rows, y) > 1e-5 * (1 + terms)
+        assert not (wrong & bound.isfinite()).any()
 
 
 @pytest.mark.parametrize(("op", "shapes"), CASES)
@@ -164,14 +162,14 @@ def test_a_smaller_box_has_no_larger_interval(op: Op, shapes: list[Shape]) -> No
     assert (small.upper <= large.upper + slack).all()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("op", "shapes"), CASES)
 def test_pullback_is_a_lower_bound(op: Op, shapes: list[Shape], seed: int) -> None:
     boxes, points, y = sampled(op, shapes, seed)
     assert_pulls_back_soundly(op.relax(*boxes), points, y, random_rows(op, y, seed))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("op", "shapes"), TUNABLE)
 def test_pullback_is_a_lower_bound_for_any_alpha(op: Op, shapes: list[Shape], seed: int) -> None:
     boxes, points, y = sampled(op, shapes, seed)
@@ -181,19 +179,6 @@ def test_pullback_is_a_lower_bound_for_any_alpha(op: Op, shapes: list[Shape], se
     for spread in (0.5, 3.0):
         alpha = spread * torch.randn(size, dtype=torch.float64, generator=generator)
         assert_pulls_back_soundly(op.relax(*boxes, alpha=alpha), points, y, rows)
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("op", "shapes"), TUNABLE)
-def test_parallel_planes_enclose(op: Op, shapes: list[Shape], seed: int) -> None:
-    boxes, points, y = sampled(op, shapes, seed)
-    *slopes, low, high = op.parallel(*boxes)
-    terms = [slope * point for slope, point in zip(slopes, points, strict=True)]
-    rest = y - sum(terms)
-    slack = TOLERANCE * (1 + y.abs() + sum(term.abs() for term in terms))
-    assert (rest >= low - slack).all()
-    assert (rest <= high + slack).all()
-    assert (op.gap(*boxes) >= -2 * slack).all()
 
 
 def part_of(box: Box, places: list[float], generator: torch.Generator) -> Box:
@@ -214,7 +199,7 @@ def test_absolute_terms_cover_every_plane(op: Op, shapes: list[Shape]) -> None:
     generator = torch.Generator().manual_seed(0)
     limit, offsets = op.absolute_terms(*boxes), op.offset_terms(*boxes)
     for _ in range(20):
-        parts = [part_of(box, kinks(op), generator) for box in boxes]
+        parts = [part_of(box, [*kinks(op), 0.0], generator) for box in boxes]
         alpha = torch.randn(op.parameters, len(limit), 1, *limit.shape[1:], generator=generator).double()
         for sign in (1.0, -1.0):
             rows = torch.eye(limit[0].numel()).double().mul(sign).reshape(1, -1, *limit.shape[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable
 from verifier.graph.lower.fold import FOLD, fold
+from verifier.graph.lower.overflow import element_types, kept_inside
 from verifier.graph.lower.scatter import check_partial, sized
 from verifier.graph.monotone import Readers
 from verifier.graph.onnx_file import Array, all_finite, read, to_array
@@ -194,7 +196,7 @@ def translate(
 ) -> tuple[list[Node], tuple[Port, ...], tuple[Port, ...]]:
     """Lower every node that an output depends on; for a ranking without the last one, which keeps the order."""
     opset, graph = version(model), model.graph
-    builder = Builder()
+    builder = Builder(functools.cache(lambda: element_types(graph, opset)))
     constants = {tensor.name: tensor for tensor in graph.initializer}
     ports = tuple(port(value) for value in graph.input if value.name not in constants)
     values: dict[str, Operand] = {}
@@ -318,7 +320,7 @@ def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:
         raise call.unsupported(f"operator {kind} is not supported; supported are {known}")
     start, builder.prefix = len(builder.nodes), call.proto.output[0]
     found = LOWER[kind](builder, call)
-    results = found if isinstance(found, tuple) else (found,)
+    results = found if isinstance(found, tuple) else (kept_inside(builder, call, found),)
     fresh = {node.name: start + k for k, node in enumerate(builder.nodes[start:])}
     named: list[Operand] = []
     for name, value in zip(call.proto.output, results, strict=False):

@@ -49,6 +49,11 @@ class Variable:
 Operand = Variable | Array
 
 
+def kind_of(x: Operand) -> str:
+    """Return the kind of an operand; "i" without a sign as well."""
+    return x.kind if isinstance(x, Variable) else {"u": "i"}.get(x.dtype.kind, x.dtype.kind)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
     """One ONNX node with its operands; an optional operand that is left out is None."""
@@ -137,14 +142,15 @@ class Builder:
 
     Constants keep the file's precision, or float64 where they were computed. ``partial`` names the file's tensors whose
     size depends on the input: here they have the largest one, and whatever depends on it must not be computed.
-    ``sized`` names the numbers that are made of such a size.
+    ``sized`` names the numbers that are made of such a size. ``types`` tells the ONNX types of the file's tensors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, types: Callable[[], Mapping[str, int]] = dict) -> None:
         self.nodes: list[Node] = []
         self.prefix = ""
         self.partial: set[str] = set()
         self.sized: set[str] = set()
+        self.types = types
 
     def apply(self, op: Op, *operands: Variable, name: str | None = None) -> Variable:
         """Add a node."""
@@ -204,7 +210,7 @@ class Builder:
     def subtract(self, x: Operand, y: Operand) -> Variable:
         """Subtract, with broadcasting; one of the two may be constant."""
         if not isinstance(y, Variable):
-            return self.add(x, -y)
+            return self.add(x, -y if y.dtype.kind == "f" else -double(y))  # bytes have no negative numbers
         if not isinstance(x, Variable):
             return self.add(self.apply(Neg(), y), x)
         shape = np.broadcast_shapes(x.shape, y.shape)

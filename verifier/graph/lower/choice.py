@@ -11,10 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lowers, positive_axis
+from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, kind_of, lowers, positive_axis
 from verifier.graph.lower.piecewise import halve, maximum, minimum
 from verifier.graph.lower.truth import at_least, greater, truth
-from verifier.graph.onnx_file import Array
 from verifier.ops.arithmetic import Neg
 from verifier.ops.curves import Within
 from verifier.ops.reduce import ReduceSum
@@ -161,8 +160,3 @@ def one_hot_of(b: Builder, call: Call) -> Operand:
     off, on = (double(values).reshape(-1)[k] for k in range(2))
     scaled = b.translate(b.scale(b.transpose(code, order), np.array(on - off)), np.array(off))
     return replace(scaled, kind=kind_of(values))
-
-
-def kind_of(value: Array) -> str:
-    """Return the kind of a constant."""
-    return {"u": "i"}.get(value.dtype.kind, value.dtype.kind)

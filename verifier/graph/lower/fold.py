@@ -106,6 +106,7 @@ def cast(call: Call) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         if value.dtype.kind == "f" and np.dtype(target).kind in "iu":
             check_rounding(call, value)
+            check_range(call, value, np.iinfo(target))
         return value.astype(target)
 
 
@@ -115,6 +116,12 @@ def check_rounding(call: Call, value: Array) -> None:
         exact, single = rounded(value), rounded(value.astype(np.float32).astype(np.float64))
         if (np.isfinite(value) & (exact != single)).any():
             raise call.unsupported("a constant so near to a whole number that its precision decides how it is rounded")
+
+
+def check_range(call: Call, value: Array, limits: np.iinfo) -> None:
+    """Refuse to make whole numbers of constants that do not fit: what becomes of them depends on the processor."""
+    if value.size and not (np.trunc(value) >= limits.min).all() & (np.trunc(value) < limits.max + 1.0).all():
+        raise call.unsupported(f"a constant that does not fit into {limits.dtype}")
 
 
 def gather(call: Call) -> Array:

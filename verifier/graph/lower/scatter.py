@@ -17,8 +17,8 @@ import torch
 
 from verifier.graph.graph import INPUT, Node
 from verifier.graph.lower.arithmetic import between, times
-from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, lowers, positive_axis
-from verifier.graph.lower.choice import guarded, kind_of, one_hot
+from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, kind_of, lowers, positive_axis
+from verifier.graph.lower.choice import guarded, one_hot
 from verifier.graph.lower.fold import by_reference
 from verifier.graph.lower.truth import at_least, conjunction, truth
 from verifier.graph.lower.whole import Span

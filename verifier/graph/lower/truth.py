@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from onnx import TensorProto
 
-from verifier.graph.lower.builder import TRUTH, Builder, Call, Operand, Variable, double, lowers
+from verifier.graph.lower.builder import TRUTH, Builder, Call, Operand, Variable, double, kind_of, lowers
 from verifier.graph.lower.whole import ANY, LARGEST, Span
 from verifier.graph.onnx_file import Array
 from verifier.ops.curves import Abs, Ceil, Clip, Floor, Relu, Step, Trunc
@@ -167,11 +167,8 @@ def cast(b: Builder, call: Call) -> Operand:
 def like(call: Call) -> int:
     """Return the type that CastLike means, of an operand of that kind."""
     example = call.operand(1)
-    kind = example.kind if isinstance(example, Variable) else example.dtype.kind
     known = {"f": TensorProto.FLOAT, "i": TensorProto.INT64, "b": TensorProto.BOOL}
-    if kind not in known:
-        raise call.unsupported("the type of operand 1; floating types, int64 and truth values are supported")
-    return int(known[kind])
+    return int(known[kind_of(example)])
 
 
 @lowers("Where")
@@ -190,7 +187,7 @@ def where(b: Builder, call: Call) -> Operand:
 
 def chosen(b: Builder, condition: Variable, x: Operand, y: Operand) -> Variable:
     """Choose x where a variable condition holds, else y."""
-    kind = next((side.kind if isinstance(side, Variable) else side.dtype.kind) for side in (x, y))
+    kind = kind_of(x)
     x, y = (side if isinstance(side, Variable) else double(side) for side in (x, y))
     constant = not isinstance(x, Variable) and not isinstance(y, Variable)
     gap: Operand = x - y if constant else b.subtract(x, y)  # type: ignore[operator]

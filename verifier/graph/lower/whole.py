@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from verifier.ops.arithmetic import Add, Neg, Scale, Sub, Translate
-from verifier.ops.curves import Relu, Sign, Step, Within
+from verifier.ops.curves import Abs, Power, Relu, Sign, Step, Within
 from verifier.ops.curves.stairs import Stairs
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.product import Product
-from verifier.ops.reduce import ReduceMean, ReduceSum
+from verifier.ops.reduce import CumSum, ReduceMean, ReduceSum
 from verifier.ops.select import Concat, Pad
 
 Span = tuple[float, float]
@@ -66,6 +66,12 @@ def _combined(op: Op, spans: list[Span], shapes: Sequence[Shape], out: Shape) ->
         found = _if_whole(op.constant, lambda least, most: _products((low, high), (least, most)))
     elif isinstance(op, Product):
         found = _products(*spans)
+    elif isinstance(op, Abs) or (isinstance(op, Power) and op.exponent == 2):
+        size = max(abs(low), abs(high))
+        found = (0.0, size if isinstance(op, Abs) else size * size)
+    elif isinstance(op, CumSum):
+        count = shapes[0][op.axis]
+        found = (min(count * low, 0.0), max(count * high, 0.0)) if count else (0.0, 0.0)
     elif isinstance(op, Relu):
         found = (max(low, 0.0), max(high, 0.0))
     elif isinstance(op, Within):

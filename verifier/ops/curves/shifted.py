@@ -53,9 +53,10 @@ class Shifted(Curve, register=False):
         return (self.curve.forward(x[0].double() + middle) - self.value).to(x[0])
 
     def interval(self, *x: Box) -> Box:
-        """See ``Op.interval``."""
-        box = self.curve.interval(self.actual(x[0]))
-        slack = SLACK * box.magnitude
+        """See ``Op.interval``; the curve's own values are rounded unless it is exact."""
+        actual = self.actual(x[0])
+        box = self.curve.interval(actual)
+        slack = 0 if self.curve.exact else SLACK * self.curve.absolute_terms(actual)
         return widened(box.lower - slack - self.value, box.upper + slack - self.value).to(x[0].lower.dtype)
 
     def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
