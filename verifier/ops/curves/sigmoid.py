@@ -47,8 +47,8 @@ class Sigmoid(Bell):
 
     def distance(self, slope: Tensor) -> Tensor:
         """See ``Bell.distance``."""
-        slope = slope.clamp(1e-30, 0.25)
-        return 2 * torch.log1p((1 - 4 * slope).sqrt()) - torch.log(4 * slope)
+        fourfold = (4 * slope).clamp(1e-30, 1)
+        return torch.log((1 + (1 - fourfold).sqrt()).square() / fourfold)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -72,7 +72,7 @@ class Tanh(Bell):
     def distance(self, slope: Tensor) -> Tensor:
         """See ``Bell.distance``."""
         slope = slope.clamp(1e-30, 1)
-        return torch.log1p((1 - slope).sqrt()) - slope.log() / 2
+        return torch.log((1 + (1 - slope).sqrt()).square() / slope) / 2
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

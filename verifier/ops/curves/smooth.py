@@ -14,6 +14,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -66,9 +67,11 @@ class Smooth(Curve, register=False):
         places = (-math.inf, *self.bends, math.inf)
         return places[piece], places[piece + 1]
 
-    def knots(self, x: Box) -> list[Tensor]:
-        """Return points of each box among which are the ends of all its pieces."""
-        return [x.lower, x.upper, *(torch.clamp(torch.full_like(x.lower, b), x.lower, x.upper) for b in self.bends)]
+    def knots(self, x: Box, sign: int) -> list[Tensor]:
+        """Return the ends of each box, and those ends inside of pieces that no crest accounts for."""
+        beside = list(pairwise(self.curvature))  # periodic functions have pieces without bends
+        inner = [bend for k, bend in enumerate(self.bends) if -sign not in beside[k]]
+        return [x.lower, x.upper, *(torch.clamp(torch.full_like(x.lower, b), x.lower, x.upper) for b in inner)]
 
     def crests(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield, for each piece on which ``sign * (f(x) - slope * x)`` is concave, about where it is greatest there.
@@ -82,8 +85,7 @@ class Smooth(Curve, register=False):
                 left, right = (torch.clamp(end.clamp(low, high), x.lower, x.upper) for end in (x.lower, x.upper))
                 with torch.no_grad():
                     place = self.root(slope, piece, Box(left, right))
-                    place = torch.where(place.isnan(), left, place)
-                place = torch.minimum(torch.maximum(place, left), right)
+                place = torch.fmin(torch.fmax(place, left), right)
                 yield place, left, right, self.derivative(place, piece)
 
     def extreme(self, x: Box, slope: Tensor, sign: int) -> tuple[Tensor, Tensor]:
@@ -93,10 +95,10 @@ class Smooth(Curve, register=False):
             if best is None or place is None:
                 best, place = torch.broadcast_tensors(value, point)
             else:
-                better = value.detach() > best.detach()
-                best, place = torch.where(better, value, best), torch.where(better, point, place)
+                place = torch.where(value.detach() > best.detach(), point, place)
+                best = torch.maximum(best, value)
         assert best is not None and place is not None
-        return sign * best, place
+        return sign * _sure(best), place
 
     def offset(self, x: Box, slope: Tensor, sign: int) -> Tensor:
         """Return what ``extreme`` does, without the place; differentiable in the ends of the boxes and the slope."""
@@ -106,16 +108,17 @@ class Smooth(Curve, register=False):
     def _candidates(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield points, and upper bounds of ``sign * (f - slope * x)`` around them that cover the boxes together.
 
-        Where an infinite end leaves it open, the bound is infinite.
+        Where an infinite end leaves it open, the bound is NaN.
         """
-        for knot in self.knots(x):
-            yield knot, _sure(sign * (self.forward(knot) - _times(slope, knot)))
+        times = torch.mul if bool((x.lower.isfinite() & x.upper.isfinite()).all()) else _times
+        for knot in self.knots(x, sign):
+            yield knot, sign * self.forward(knot) - times(slope, sign * knot)
         for place, left, right, steepness in self.crests(x, slope, sign):
-            value = sign * (self.forward(place) - _times(slope, place))
+            value = sign * (self.forward(place) - times(slope, place))
             with torch.no_grad():
-                rise = sign * (steepness - slope)
-                excess = torch.maximum(_times(rise, left - place), _times(rise, right - place)).clamp(min=0)
-            yield place, _sure(value + excess)
+                rise = steepness - slope if sign > 0 else slope - steepness
+                excess = times(rise, torch.where(rise > 0, right, left) - place)
+            yield place, value + excess
 
     def interval(self, *x: Box) -> Box:
         """See ``Op.interval``: the values at the ends, or the offsets of flat lines."""
