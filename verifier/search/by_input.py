@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.forward import columns_of
+from verifier.bounds.quadratic import raised
 from verifier.bounds.schedule import INTERVAL, Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.elementwise import Elementwise
@@ -132,7 +133,10 @@ class InputSplitting:
         box = Box(domains.lower, domains.upper).to(graph.dtype)
         bounds = bound_nodes(graph, box, method)
         record: dict[str, Tensor] = {}
-        full, least = cases.close(domains.case, bounds.rows(cases.y_rows[domains.case], record=record), box)
+        found = bounds.rows(cases.y_rows[domains.case], record=record)
+        if method.forward:
+            found = raised(bounds, found, record)
+        full, least = cases.close(domains.case, found, box)
         assert full.error is not None
         best, row = least.max(1)
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
