@@ -15,10 +15,12 @@ from torch import Tensor
 from specs import Case, InputSet, Rows, Spec
 from tests.bounds.nets import Net, bilinear, boxes, dense, drawn, exact_minimum, residual
 from verifier.attack import Checker
-from verifier.graph.graph import Graph
+from verifier.graph.graph import INPUT, Graph
 from verifier.ops.curves import Abs, Clip, LeakyRelu, PRelu, Relu, Sign
 from verifier.ops.linear import Linear
 from verifier.ops.op import Op
+from verifier.ops.product import Product
+from verifier.ops.reduce import ReduceSum
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search
@@ -107,7 +109,7 @@ def test_input_splitting_covers_and_bounds(name: str, double: bool) -> None:
         assert_input_domains(graph, cases, domains, points)
         assert ((candidates >= box.lower - 1e-6) & (candidates <= box.upper + 1e-6)).all()
     assert domains.bound.min() > -math.inf
-    assert float(domains.weight.sum()) < 1 + 1e-9
+    assert 0 < float(domains.weight.sum()) < 1 + 1e-9
 
 
 def test_input_splitting_bounds_before_it_splits() -> None:
@@ -284,6 +286,19 @@ def test_other_curves_are_never_wrong(strategy: str, name: str) -> None:
     least = float(y.min())
     assert decide(strategy, graph, spec_of(box, [([[1.0]], [least + 1e-6])]), 2.0) in ("sat", "unknown")
     assert decide(strategy, graph, spec_of(box, [([[1.0]], [least - 1.0])]), 2.0) in ("unsat", "unknown")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_products_are_never_wrong(seed: int) -> None:
+    """Thresholds on both sides of the least value on a grid, for the sum of products of the same inputs."""
+    matrix, net = torch.randn(2, 2, generator=drawn(seed)).double(), Net(2)
+    net.add(Product(), INPUT, net.add(Linear(matrix)))
+    net.add(ReduceSum((0,), keep=True))
+    graph, box = net.graph(), boxes(2, (0.5,), seed)
+    axis = torch.linspace(0, 1, 801, dtype=torch.float64)
+    least = float(graph(torch.cartesian_prod(axis, axis) * (box.upper - box.lower) + box.lower).min())
+    assert decide("input", graph, spec_of(box, [([[1.0]], [least + 1e-6])]), 5.0) == "sat"
+    assert decide("input", graph, spec_of(box, [([[1.0]], [least - 1e-3])]), 5.0) == "unsat"
 
 
 @pytest.mark.parametrize("scale", [1e20, 1e100])
