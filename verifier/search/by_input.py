@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.forward import columns_of
+from verifier.bounds.quadratic import raised
 from verifier.bounds.schedule import INTERVAL, Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
+from verifier.search.contraction import contracted
 from verifier.search.domains import Domains
 from verifier.search.whole_inputs import WholeInputs
 from verifier.sets import Box, flat
@@ -25,13 +27,16 @@ MOST, FULL = 2048, 512
 COUNTED = 64
 """Domains of one round while counting."""
 
+LITTLE = 0.5
+"""Part of a domain's volume; if less is left once no more can be cut off, it is bounded again before it is split."""
+
 UNDECIDED = 100
 """Undecided neurons of a layer, for each domain, up to which they are bounded backward."""
 
 
 @dataclass(frozen=True, eq=False)
 class InputDomains(Domains):
-    """Boxes of the input, ``lower`` and ``upper`` of shape ``(B, n)`` in float64.
+    """Boxes of the input, ``lower`` and ``upper`` of shape ``(B, n)`` in float64, that hold what may be unsafe.
 
     ``influence`` ``(B, n)`` says how much each coordinate moves the bound per unit of width; -1 before it was bounded.
     A coordinate that the network rounds stands for the whole numbers in its range alone.
@@ -48,7 +53,7 @@ class InputDomains(Domains):
 
 
 class InputSplitting:
-    """Split the coordinate that moves the bound most; bound every part by a whole pass.
+    """Split the coordinate that moves the bound most; bound every part by a whole pass, and cut off what is safe.
 
     Where all coordinates that vary stand for whole numbers, the search is ``counting``: it comes down to points, which
     cheap bounds in float64 decide.
@@ -82,12 +87,13 @@ class InputSplitting:
 
         A box that was never bounded is left whole, to learn first what moves its bound.
         """
-        if (domains.influence < 0).all():
-            return domains
-        while True:
-            domains = self._halve(domains)
-            if 2 * len(domains) > min(self.batch, FULL):
-                return domains
+        new = (domains.influence < 0).all(1)
+        whole, parts = domains.take(new), domains.take(~new)
+        while len(parts):
+            parts = self._halve(parts)
+            if len(whole) + 2 * len(parts) > min(self.batch, FULL):
+                break
+        return InputDomains.cat([whole, parts])
 
     def _halve(self, domains: InputDomains) -> InputDomains:
         width = domains.upper - domains.lower
@@ -132,7 +138,10 @@ class InputSplitting:
         box = Box(domains.lower, domains.upper).to(graph.dtype)
         bounds = bound_nodes(graph, box, method)
         record: dict[str, Tensor] = {}
-        full, least = cases.close(domains.case, bounds.rows(cases.y_rows[domains.case], record=record), box)
+        found = bounds.rows(cases.y_rows[domains.case], record=record)
+        if method.forward:
+            found = raised(bounds, found, record)
+        full, least = cases.close(domains.case, found, box)
         assert full.error is not None
         best, row = least.max(1)
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
@@ -140,7 +149,24 @@ class InputSplitting:
         points = full.minimiser(box).gather(1, pick).squeeze(1)
         unsure = ~(best > 0) & (((least + full.error).amax(1) > 0) | ~best.isfinite())
         bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))
+        if method.forward:
+            bounded = self._contract(bounded, contracted(full, least, box))
         return bounded, points.double(), unsure
+
+    def _contract(self, domains: InputDomains, box: Box) -> InputDomains:
+        """Shrink open domains to smaller boxes that hold all their counterexamples, or close them if these are empty.
+
+        If little is left of a domain, that is as good as new: what moves its bound is to be learned again.
+        """
+        width = domains.upper - domains.lower
+        lower, upper = torch.fmax(domains.lower, box.lower), torch.fmin(domains.upper, box.upper)
+        empty = (lower > upper).any(1)
+        bound = torch.where(empty & ~(domains.bound > 0), torch.finfo(width.dtype).tiny, domains.bound)
+        fixed = (bound > 0).unsqueeze(1) | self.whole.mask
+        lower, upper = torch.where(fixed, domains.lower, lower), torch.where(fixed, domains.upper, upper)
+        left = torch.where(width > 0, (upper - lower) / width, 1).prod(1)
+        influence = domains.influence.masked_fill((left < LITTLE).unsqueeze(1), -1)
+        return InputDomains(domains.case, bound, domains.weight * left, lower, upper, influence)
 
 
 def gap_by_coordinate(bounds: Bounds, record: dict[str, Tensor], row: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class Domains:
     Attributes:
         case: which case of the specification each is a part of, ``(B,)``.
         bound: a lower bound of the largest excess over the domain, ``(B,)``; the domain is closed once it is above 0.
-        weight: its share of the whole problem, halved by every split, ``(B,)``: a measure of progress only.
+        weight: its share of the whole problem, halved by every split and less what is cut off, ``(B,)``: a measure of
+            progress only.
     """
 
     case: Tensor

@@ -18,8 +18,9 @@ BUDGET = 1 << 30
 class Leaves:
     """Closed domains on the host, as they were closed: what a case needs to be covered by.
 
-    An input domain is its box. A neuron domain is the boxes of its neurons, and the slopes, multipliers and row
-    combination that excluded it. Cases that were closed whole, before any split, have no leaf.
+    An input domain is its box; what was cut off from boxes on the way has no leaf. A neuron domain is the boxes of its
+    neurons, and the slopes, multipliers and row combination that excluded it. Cases that were closed whole, before any
+    split, have no leaf.
 
     Attributes:
         parts: closed domains, batch by batch.
