@@ -33,6 +33,7 @@ class Method:
     backward: bool = False
     most: float = math.inf
     coarse: float = math.inf
+    named: int = 0
 
 
 INTERVAL, FORWARD, CROWN = Method(), Method(forward=True), Method(backward=True)
@@ -131,9 +132,11 @@ def bound_nodes(
     bounds = Bounds(graph, until=until)
     bounds.boxes[INPUT] = input_box
     bounds.scales[INPUT] = input_rounding(graph, input_box)
-    forms = bounds.forms
+    forms, columns, most = bounds.forms, 0, 0
     if method.forward:
         forms[INPUT] = input_form(input_box, columns_of(input_box))
+        columns = forms[INPUT].columns
+        most = columns + method.named
     independent, affine = {INPUT}, {INPUT}
     for node in graph.nodes.values():
         if node.op is None:
@@ -151,6 +154,9 @@ def bound_nodes(
         if method.forward:
             forms[node.name] = forward_step(graph, node, [forms[parent] for parent in node.parents], operands)
             box = box.intersect(forms[node.name].box())
+            if columns < most and isinstance(node.op, Elementwise):
+                forms[node.name] = forms[node.name].named(columns, most - columns)
+                columns = max(columns, forms[node.name].columns)
         if known is not None and node.name in known:
             box = box.intersect(known[node.name])
         bounds.enclosures[node.name] = _enclose(graph, node, operands)

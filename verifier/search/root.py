@@ -13,7 +13,6 @@ from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.centred import Centred
 from verifier.bounds.optimise import Climb, JointAscent
 from verifier.bounds.schedule import (
-    BOTH,
     CROWN,
     FORWARD,
     INTERVAL,
@@ -37,6 +36,9 @@ COARSE = 0.05
 FEW_INPUTS = 50
 """Varying inputs up to which forward bounds, which cost a column for each, are worth having."""
 
+FORWARD_ROOM, FORWARD_WORK = 1 << 27, 10**11
+"""Numbers that forward forms of one node may consist of, and multiplications that those of all may take."""
+
 
 @dataclass(frozen=True, eq=False)
 class Root:
@@ -53,39 +55,43 @@ class Root:
     @staticmethod
     def cheap(graph: Graph, box: Box) -> Root:
         """Bound a network over a box ``(1, n)`` in float64 without backward bounds: forward where few inputs vary."""
-        exact = bound_nodes(graph, box, FORWARD if _few(box) else INTERVAL)
+        exact = bound_nodes(graph, box, replace(FORWARD, named=_coordinates(graph)) if _few(box) else INTERVAL)
         return Root(exact, rounded(exact), {})
 
     def crown(self, until: float = math.inf) -> Root:
-        """Add plain backward bounds: in float32, but in float64 where few inputs vary, or rounding is in the way.
+        """Add plain backward bounds: in float32, and in float64 where rounding is in the way.
 
-        Few inputs move the values little; rounding, which knows only their size, is then not small beside that. A pass
-        in float32 about the middle decides most neurons there, and leaves the others alone to float64. After ``until``
-        no more boxes are tightened.
+        After ``until`` no more boxes are tightened.
         """
-        if _few(self.box):
-            known = self._narrowed(self._about_middle(until))
-            exact = bound_nodes(self.exact.graph, self.box, CROWN, known=known, until=until)
-            return Root(exact, rounded(exact), {})
-        graph, method = self.exact.graph, replace(CROWN, coarse=COARSE)
-        try:
-            fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], method, known=self.fast.boxes, until=until)
-            exact = bound_nodes(graph, self.box, INTERVAL, known=self._narrowed(fast.boxes))
-        except CoarseError as error:
-            exact = bound_nodes(graph, self.box, CROWN, known=self._narrowed(error.boxes), until=until)
+        known, fine = self._single(until)
+        exact = bound_nodes(self.exact.graph, self.box, INTERVAL if fine else CROWN, known=known, until=until)
         return Root(exact, rounded(exact), {})
 
-    def _narrowed(self, boxes: dict[str, Box]) -> dict[str, Box]:
-        """Intersect other boxes that hold with those at hand, whose last digits they may have lost."""
-        return {name: box.intersect(self.exact.boxes[name]) for name, box in _known(boxes).items()}
+    def _single(self, until: float) -> tuple[dict[str, Box], bool]:
+        """Return boxes by backward bounds in float32, and whether rounding takes only a small part of them.
 
-    def _about_middle(self, until: float) -> dict[str, Box]:
-        """Return boxes by backward bounds in float32 about the middle; those at hand where that is not possible."""
+        Rounding knows only the size of values. Where it is not small beside what they vary by, as where few inputs
+        vary, a pass about the middle helps.
+        """
+        boxes, method = self.exact.boxes, replace(CROWN, coarse=COARSE)
         try:
-            centred = Centred.about(self.exact.graph, self.box.centre)
+            if not _few(self.box):
+                fast = self.fast
+                found = bound_nodes(fast.graph, fast.boxes[INPUT], method, known=fast.boxes, until=until)
+                return self._narrowed(found.boxes), True
+        except CoarseError as error:
+            boxes = self._narrowed(error.boxes)
+        try:
+            return self._narrowed(Centred.about(self.exact.graph, self.box.centre).bound(boxes, method, until)), True
+        except CoarseError as error:
+            return self._narrowed(error.boxes), False
         except NotImplementedError:
-            return self.exact.boxes
-        return centred.bound(self.exact.boxes, BOTH, until)
+            return boxes, False
+
+    def _narrowed(self, boxes: dict[str, Box]) -> dict[str, Box]:
+        """Intersect the boxes at hand with others that hold, where there are any."""
+        found = _known(boxes)
+        return {name: box.intersect(found.get(name, box)) for name, box in self.exact.boxes.items()}
 
     def improve(
         self, rows: Tensor, threshold: Tensor, iterations: int, until: float, deadline: float = math.inf
@@ -140,6 +146,12 @@ def rounded(exact: Bounds) -> Bounds:
     """Return the float32 twin of certified bounds, on boxes rounded outward."""
     graph, box = exact.graph.to(torch.float32), exact.boxes[INPUT].to(torch.float32)
     return bound_nodes(graph, box, INTERVAL, known=_known(exact.boxes, torch.float32))
+
+
+def _coordinates(graph: Graph) -> int:
+    """Count the coordinates that forward forms may have besides the input's."""
+    widest = max(math.prod(node.shape) for node in graph.nodes.values())
+    return min(FORWARD_ROOM // widest, FORWARD_WORK // graph.work)
 
 
 def _few(box: Box) -> bool:
