@@ -60,12 +60,18 @@ class Centred:
         centred = Graph(nodes, graph.inputs, graph.outputs, graph.dtype, graph.device)
         return Centred(centred.to(torch.float32), places)
 
-    def bound(self, boxes: Mapping[str, Box], method: Method, until: float = math.inf) -> dict[str, Box]:
+    def bound(
+        self,
+        boxes: Mapping[str, Box],
+        method: Method,
+        until: float = math.inf,
+        relevant: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Box]:
         """Return better boxes for a network's nodes than the given ones ``(1, *node)``; see ``bound_nodes``."""
         known = {name: self._shift(name, box) for name, box in boxes.items()}
         box = known.pop(INPUT)
         try:
-            found = bound_nodes(self.graph, box, method, known, until=until).boxes
+            found = bound_nodes(self.graph, box, method, known, until=until, relevant=relevant).boxes
         except CoarseError as error:
             raise CoarseError(self._restored(error.boxes)) from error
         return self._restored(found)

@@ -12,12 +12,15 @@ from torch import Tensor
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.centred import Centred
 from verifier.bounds.optimise import Climb, JointAscent
+from verifier.bounds.relevance import relevance
 from verifier.bounds.schedule import (
     CROWN,
     FORWARD,
     INTERVAL,
     Bounds,
     CoarseError,
+    Method,
+    Slopes,
     bound_nodes,
     relax_all,
 )
@@ -58,14 +61,19 @@ class Root:
         exact = bound_nodes(graph, box, replace(FORWARD, named=_coordinates(graph)) if _few(box) else INTERVAL)
         return Root(exact, rounded(exact), {})
 
+    def reading(self, rows: Tensor) -> Root:
+        """Restrict what is tightened and split from now on to what some rows ``(S, m)`` of the output depend on."""
+        found = relevance(self.exact.graph, self.exact.boxes, self.exact.enclosures, rows)
+        exact, fast = (replace(bounds, relevant=found) for bounds in (self.exact, self.fast))
+        return replace(self, exact=exact, fast=fast)
+
     def crown(self, until: float = math.inf) -> Root:
         """Add plain backward bounds: in float32, and in float64 where rounding is in the way.
 
         After ``until`` no more boxes are tightened.
         """
         known, fine = self._single(until)
-        exact = bound_nodes(self.exact.graph, self.box, INTERVAL if fine else CROWN, known=known, until=until)
-        return Root(exact, rounded(exact), {})
+        return self._with(known) if fine else self._with(known, CROWN, until)
 
     def _single(self, until: float) -> tuple[dict[str, Box], bool]:
         """Return boxes by backward bounds in float32, and whether rounding takes only a small part of them.
@@ -77,12 +85,15 @@ class Root:
         try:
             if not _few(self.box):
                 fast = self.fast
-                found = bound_nodes(fast.graph, fast.boxes[INPUT], method, known=fast.boxes, until=until)
+                found = bound_nodes(
+                    fast.graph, fast.boxes[INPUT], method, fast.boxes, until=until, relevant=fast.relevant
+                )
                 return self._narrowed(found.boxes), True
         except CoarseError as error:
             boxes = self._narrowed(error.boxes)
         try:
-            return self._narrowed(Centred.about(self.exact.graph, self.box.centre).bound(boxes, method, until)), True
+            centred = Centred.about(self.exact.graph, self.box.centre)
+            return self._narrowed(centred.bound(boxes, method, until, self.exact.relevant)), True
         except CoarseError as error:
             return self._narrowed(error.boxes), False
         except NotImplementedError:
@@ -102,10 +113,8 @@ class Root:
         """
         ascent = self._ascent(rows.to(torch.float32))
         ascent.run(threshold.to(torch.float32), iterations, until)
-        exact = self.exact
-        known = _known(exact.boxes)
-        better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
-        return Root(better, rounded(better), ascent.output_slopes())
+        better = self._with(self.exact.boxes, CROWN, deadline, ascent.slopes())
+        return replace(better, alpha=ascent.output_slopes())
 
     def _ascent(self, rows: Tensor) -> Climb:
         """Choose the cheaper way to ascend."""
@@ -116,9 +125,19 @@ class Root:
 
     def narrow(self, name: str, box: Box) -> Root:
         """Take over a better box ``(1, *node)`` that holds at a node, with what follows from it by intervals."""
-        known = {**_known(self.exact.boxes), name: box}
-        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=known)
-        return Root(exact, rounded(exact), {})
+        return self._with({**self.exact.boxes, name: box})
+
+    def _with(
+        self,
+        known: dict[str, Box],
+        method: Method = INTERVAL,
+        until: float = math.inf,
+        slopes: dict[str, Slopes] | None = None,
+    ) -> Root:
+        """Bound all nodes anew, with boxes that are known to hold."""
+        exact = self.exact
+        better = bound_nodes(exact.graph, self.box, method, known, slopes, until, exact.relevant)
+        return Root(better, rounded(better), {})
 
     def rows(self, rows: Tensor) -> LinearBound:
         """Bound output rows ``(1, S, m)`` from below with the optimised slopes, if they are for as many rows."""
@@ -139,13 +158,14 @@ class Root:
 
     def neurons(self) -> Neurons:
         """Find what can be split."""
-        return Neurons.of(self.fast.graph, self.fast.boxes)
+        return Neurons.of(self.fast)
 
 
 def rounded(exact: Bounds) -> Bounds:
     """Return the float32 twin of certified bounds, on boxes rounded outward."""
     graph, box = exact.graph.to(torch.float32), exact.boxes[INPUT].to(torch.float32)
-    return bound_nodes(graph, box, INTERVAL, known=_known(exact.boxes, torch.float32))
+    known = _known(exact.boxes, torch.float32)
+    return bound_nodes(graph, box, INTERVAL, known, relevant=exact.relevant)
 
 
 def _coordinates(graph: Graph) -> int:
@@ -186,7 +206,8 @@ class Roots:
     def of(self, which: int) -> Root:
         """Return the root of an input box by plain backward bounds, or better ones if they exist."""
         if which not in self._bounded:
-            self._roots[which] = self.first(which).crown(self._part(CROWN_SHARE))
+            rows = self.cases.y_rows[self.cases.set_of == which].flatten(0, 1)
+            self._roots[which] = self.first(which).reading(rows).crown(self._part(CROWN_SHARE))
             self._bounded.add(which)
             self._check()
         return self._roots[which]
