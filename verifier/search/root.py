@@ -30,7 +30,7 @@ from verifier.search.folded_ascent import FoldedAscent
 from verifier.search.neurons import Neurons, gaps
 from verifier.sets import Box
 
-CROWN_SHARE, CERTIFY_SHARE = 0.3, 0.5
+CROWN_SHARE, CERTIFY_SHARE = 0.6, 0.5
 """Parts of the time left that tightening the boxes of a root may take, plainly and by optimised slopes."""
 
 COARSE = 0.05
