@@ -112,7 +112,7 @@ def test_scalar_nodes() -> None:
     net.add(ReduceSum((0,), keep=False))
     net.add(LeakyRelu(0.5))
     graph, box = net.graph(), boxes(3, (1.0, 0.5), 0)
-    for method in METHODS.values():
+    for method in (*METHODS.values(), *NAMED.values()):
         bounds = bound_nodes(graph, box, method)
         y = graph(box.sample(100, drawn(0)).flatten(0, 1)).unflatten(0, (100, 2))
         assert (y >= bounds.boxes[OUTPUT].lower).all()

@@ -58,10 +58,12 @@ class Form:
         element = score.topk(min(most, int((score > 0).sum()))).indices
         if not len(element):
             return self
-        columns = self.padded(first + len(element)).slopes.flatten(2)
-        columns[:, first + torch.arange(len(element)), element] = flat(self.error)[:, element]
-        rest = flat(self.error).index_fill(1, element, 0).view_as(self.error)
-        return Form(columns.view(*columns.shape[:2], *self.error.shape[1:]), self.centre, rest)
+        slopes = self.padded(first + len(element)).slopes
+        joined, rest = slopes.reshape(*slopes.shape[:2], -1), flat(self.error).clone()
+        places = first + torch.arange(len(element), device=element.device)
+        joined[:, places, element] = rest[:, element]
+        rest[:, element] = 0
+        return Form(joined.reshape(slopes.shape), self.centre, rest.reshape(self.error.shape))
 
 
 def columns_of(box: Box) -> Tensor:

@@ -54,8 +54,9 @@ class Bounds:
     """Everything known of a network over boxes of its input, one per domain.
 
     ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has
-    the forward linear forms, where they were computed. After ``until`` no more boxes are tightened backward, and only
-    for elements of nonlinear nodes that are ``relevant``, ``(1, *node)``; where nothing is said, all are.
+    the forward linear forms, where they were computed and are still of use. After ``until`` no more boxes are tightened
+    backward, and only for elements of nonlinear nodes that are ``relevant``, ``(1, *node)``; where nothing is said, all
+    are.
     """
 
     graph: Graph
@@ -142,6 +143,7 @@ def bound_nodes(
         forms[INPUT] = input_form(input_box, columns_of(input_box))
         columns = forms[INPUT].columns
         most = columns + method.named
+    last = {parent: node.name for node in graph.nodes.values() for parent in node.parents}
     independent, affine = {INPUT}, {INPUT}
     for node in graph.nodes.values():
         if node.op is None:
@@ -162,6 +164,9 @@ def bound_nodes(
             if columns < most and isinstance(node.op, Elementwise):
                 forms[node.name] = forms[node.name].named(columns, most - columns)
                 columns = max(columns, forms[node.name].columns)
+            for parent in node.parents:
+                if method.named and last[parent] == node.name:  # forms of many columns take much room
+                    forms.pop(parent, None)
         if known is not None and node.name in known:
             box = box.intersect(known[node.name])
         bounds.enclosures[node.name] = _enclose(graph, node, operands)
