@@ -48,15 +48,14 @@ class Form:
         return Form(torch.cat([self.slopes, zeros], 1), self.centre, self.error)
 
     def named(self, first: int, most: int) -> Form:
-        """Let the largest errors be coordinates of their own, from number ``first`` on, so many at most.
+        """Let errors be coordinates of their own, from number ``first`` on, unless they are more than ``most``.
 
         Errors that later sums meet twice, with coefficients of different signs, then cancel instead of adding up.
         Source: zonotopes, as in Singh et al., NeurIPS 2018, "Fast and effective robustness certification".
         """
-        score = flat(self.error).amax(0)
-        score = torch.where(score > NEGLIGIBLE * score.amax(), score, 0)
-        element = score.topk(min(most, int((score > 0).sum()))).indices
-        if not len(element):
+        size = flat(self.error).amax(0)
+        element = (size > NEGLIGIBLE * size.amax()).nonzero().flatten()
+        if not 0 < len(element) <= most:
             return self
         slopes = self.padded(first + len(element)).slopes
         joined, rest = slopes.reshape(*slopes.shape[:2], -1), flat(self.error).clone()

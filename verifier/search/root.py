@@ -58,7 +58,7 @@ class Root:
     @staticmethod
     def cheap(graph: Graph, box: Box) -> Root:
         """Bound a network over a box ``(1, n)`` in float64 without backward bounds: forward where few inputs vary."""
-        exact = bound_nodes(graph, box, replace(FORWARD, named=_coordinates(graph)) if _few(box) else INTERVAL)
+        exact = bound_nodes(graph, box, FORWARD if _few(box) else INTERVAL)
         return Root(exact, rounded(exact), {})
 
     def reading(self, rows: Tensor) -> Root:
@@ -70,10 +70,13 @@ class Root:
     def crown(self, until: float = math.inf) -> Root:
         """Add plain backward bounds: in float32, and in float64 where rounding is in the way.
 
-        After ``until`` no more boxes are tightened.
+        Where few inputs vary, forward bounds with a coordinate for each undecided neuron come first. After ``until`` no
+        more boxes are tightened.
         """
-        known, fine = self._single(until)
-        return self._with(known) if fine else self._with(known, CROWN, until)
+        named = replace(FORWARD, named=_coordinates(self.exact.graph))
+        root = self._with(self.exact.boxes, named) if _few(self.box) else self
+        known, fine = root._single(until)
+        return root._with(known) if fine else root._with(known, CROWN, until)
 
     def _single(self, until: float) -> tuple[dict[str, Box], bool]:
         """Return boxes by backward bounds in float32, and whether rounding takes only a small part of them.
