@@ -21,6 +21,11 @@ def cut(values: Tensor, window: Window) -> Tensor:
     return values[subscript] if window else values
 
 
+def shape_within(shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    """Return the shape of the part of a node of the given shape inside a window."""
+    return (*shape[: len(shape) - len(window)], *(part.stop - part.start for part in window))
+
+
 def hull(one: Window, other: Window) -> Window:
     """Return the least window that holds two windows of a node."""
     if not one or not other:

@@ -12,11 +12,13 @@ from tests.bounds.nets import Net, bilinear, boxes, dense, drawn, linear, residu
 from verifier.bounds import schedule, windows
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Bounds, Method, bound_nodes, refine
 from verifier.graph.graph import INPUT, OUTPUT, Graph
-from verifier.ops.curves import Abs, Clip, LeakyRelu, Sign
+from verifier.ops.arithmetic import Add, Sub
+from verifier.ops.curves import Abs, Clip, LeakyRelu, Relu, Sign
 from verifier.ops.reduce import ReduceSum
 from verifier.sets import Box, dot
 
 METHODS = {"interval": INTERVAL, "forward": FORWARD, "crown": CROWN, "both": BOTH}
+NAMED = {"some named": Method(forward=True, named=4), "all named": Method(forward=True, named=1000)}
 NETS: dict[str, Callable[[int], Graph]] = {
     "dense": lambda seed: dense(seed, [3, 5, 5, 2]),
     "residual": residual,
@@ -29,7 +31,7 @@ NETS: dict[str, Callable[[int], Graph]] = {
 RADII = (0.0, 1e-3, 0.1, 0.5, 2.0)  # as many as a hidden layer has neurons, or with one less, as an image has rows
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", [*METHODS.values(), *NAMED.values()], ids=[*METHODS, *NAMED])
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 @pytest.mark.parametrize("domains", [4, 5])
 def test_every_box_holds_the_values(net: Callable[[int], Graph], method: Method, domains: int) -> None:
@@ -66,7 +68,7 @@ def test_a_batch_is_its_domains_one_by_one(net: Callable[[int], Graph], method: 
             assert (together.boxes[name].upper[index] <= alone.boxes[name].upper + 1e-9).all()
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", [*METHODS.values(), *NAMED.values()], ids=[*METHODS, *NAMED])
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 def test_bounds_of_a_point_are_its_value(net: Callable[[int], Graph], method: Method) -> None:
     graph = net(0)
@@ -75,6 +77,21 @@ def test_bounds_of_a_point_are_its_value(net: Callable[[int], Graph], method: Me
     for name, value in graph.values(box.lower).items():
         torch.testing.assert_close(bounds.boxes[name].lower, value, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(bounds.boxes[name].upper, value, rtol=1e-9, atol=1e-9)
+
+
+def test_named_errors_cancel() -> None:
+    """The difference of two sums of the same rectified values is small, which only names can know."""
+    net, generator = Net(2), drawn(0)
+    net.add(linear(generator, 2, 6))
+    values = net.add(Relu())
+    one, other = net.add(linear(generator, 6, 3), values), net.add(linear(generator, 6, 3), values)
+    net.add(Sub(), net.add(Add(), one, other), net.add(Add(), other, one))
+    graph, box = net.graph(), boxes(2, (2.0,), 0)
+    plain, few, every = (bound_nodes(graph, box, Method(forward=True, named=k)) for k in (0, 1, 6))
+    wide = [float(bounds.forms[OUTPUT].box().magnitude.amax()) for bounds in (plain, few, every)]
+    assert wide[0] == wide[1] > 0.1
+    assert wide[2] < 1e-12
+    assert [bounds.forms[OUTPUT].columns for bounds in (plain, few)] == [2, 2]
 
 
 def test_known_boxes_are_used() -> None:
@@ -95,7 +112,7 @@ def test_scalar_nodes() -> None:
     net.add(ReduceSum((0,), keep=False))
     net.add(LeakyRelu(0.5))
     graph, box = net.graph(), boxes(3, (1.0, 0.5), 0)
-    for method in METHODS.values():
+    for method in (*METHODS.values(), *NAMED.values()):
         bounds = bound_nodes(graph, box, method)
         y = graph(box.sample(100, drawn(0)).flatten(0, 1)).unflatten(0, (100, 2))
         assert (y >= bounds.boxes[OUTPUT].lower).all()
@@ -121,7 +138,7 @@ def test_refine_agrees_with_bounding_each_domain(
     third = list(graph.nodes)[5]
     bounds, refined = refinement(graph, box, third)
     assert bool(taken) == (len(radii) == 6)
-    mask = schedule.undecided(graph, graph.nodes[third], bounds.boxes[third])
+    mask = schedule.undecided(graph, graph.nodes[third], bounds.boxes[third], {})
     assert mask is not None
     assert mask.any()
     for k in range(len(radii)):

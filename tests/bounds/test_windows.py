@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from tests.bounds.nets import Net, boxes, drawn, normal, residual
 from verifier.bounds import windows
 from verifier.bounds.optimise import JointAscent
 from verifier.bounds.schedule import CROWN, INTERVAL, bound_nodes
-from verifier.bounds.windows import Piece, pieces, windows_above
-from verifier.graph.graph import Graph
-from verifier.ops.conv import Conv
+from verifier.bounds.windows import Piece, pieces, seen_inputs, windows_above
+from verifier.graph.graph import INPUT, Graph
+from verifier.ops.conv import Conv, ConvTranspose
 from verifier.ops.curves import Relu
-from verifier.ops.shape import View
+from verifier.ops.pool import AveragePool
+from verifier.ops.select import Concat, Pad, Slice
+from verifier.ops.shape import Reshape, View
 from verifier.sets import Box, dot, summands
 
 
@@ -30,33 +33,62 @@ def strided(seed: int) -> Graph:
     return net.graph()
 
 
-@pytest.mark.parametrize("graph", [strided(0), residual(1)], ids=["strided", "residual"])
+def upsampled(seed: int) -> Graph:
+    """A branch that is pooled and spread again beside one that is not, with padding and cuts on the way."""
+    generator, net = drawn(seed), Net(3 * 9 * 8)
+    net.add(View(0, (1, 3, 9, 8)))
+    image = net.add(Slice(((0, 1, 1), (1, 3, 1), (0, 9, 1), (1, 8, 1))))
+    before = net.add(Relu(), net.add(Conv(normal(generator, 3, 2, 3, 3), None, (1, 1), (1, 1), (1, 1)), image))
+    net.add(AveragePool((2, 2), (2, 2)))
+    net.add(Relu())
+    net.add(ConvTranspose(normal(generator, 3, 2, 3, 2), normal(generator, 2), (2, 2), (1, 0), (1, 1)))
+    net.add(Relu())
+    net.add(Pad(((0, 0), (0, 0), (1, 1), (0, 1))))
+    net.add(Concat(1, (0, 0, 0)), before, net.nodes[-1].name)
+    net.add(Conv(normal(generator, 2, 5, 2, 2), normal(generator, 2), (1, 1), (1, 0), (1, 1)))
+    net.add(Slice(((0, 1, 1), (0, 2, 1), (1, 10, 2), (0, 6, 1))))
+    net.add(Reshape((2, 5, 6)))
+    net.add(Slice(((0, 1, 1), (0, 5, 1), (0, 6, 1))))
+    net.add(Relu())
+    return net.graph()
+
+
+@pytest.mark.parametrize("graph", [strided(0), residual(1), upsampled(2)], ids=["strided", "residual", "upsampled"])
 @pytest.mark.parametrize("side", [1, 2, 3])
 def test_windows_change_nothing(graph: Graph, side: int) -> None:
     generator = drawn(3)
     lower = normal(generator, 2, graph.n_inputs)
-    bounds = bound_nodes(graph, Box(lower, lower + 0.5), INTERVAL)
+    bounds, local_only = bound_nodes(graph, Box(lower, lower + 0.5), INTERVAL), 0
     for node in graph.nodes.values():
-        if len(node.shape) < 4:
+        if len(node.shape) < 3:
             continue
-        height, width = node.shape[2:]
+        height, width = node.shape[-2:]
         for top, left in ((0, 0), (height - side, width - side), ((height - side) // 2, 0)):
             rows = torch.zeros(2, 3, *node.shape, dtype=torch.float64)
             window = (slice(top, top + side), slice(left, left + side))
-            rows[..., window[0], window[1]] = normal(generator, 2, 3, *node.shape[:2], side, side)
+            rows[..., window[0], window[1]] = normal(generator, 2, 3, *node.shape[:-2], side, side)
             piece = Piece(node, windows_above(graph, node.name, window), torch.arange(0))
             whole = bounds.rows(rows, node.name)
-            part = bounds.within(piece).rows(rows[..., window[0], window[1]], node.name)
-            torch.testing.assert_close(part.coefficients, whole.coefficients)
+            local = bounds.within(piece)
+            part = local.rows(rows[..., window[0], window[1]], node.name)
+            seen = seen_inputs(graph, piece.windows)
+            local_only += seen is not None
+            coefficients = torch.zeros_like(whole.coefficients)
+            coefficients[..., slice(None) if seen is None else seen] = part.coefficients
+            torch.testing.assert_close(coefficients, whole.coefficients)
+            torch.testing.assert_close(part.minimum(local.boxes[INPUT]), whole.minimum(bounds.boxes[INPUT]))
             torch.testing.assert_close(part.offset, whole.offset)
             assert whole.error is not None
             assert part.error is not None
             assert (part.error > 0).all()
             assert (part.error <= whole.error * (1 + 1e-9)).all()
+    assert local_only >= 3
 
 
-def test_tiles_bound_like_whole_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, box = residual(2), boxes(32, (0.3, 0.1), 4)
+@pytest.mark.parametrize("net", [residual, upsampled])
+def test_tiles_bound_like_whole_nodes(net: Callable[[int], Graph], monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = net(2)
+    box = boxes(graph.n_inputs, (0.3, 0.1), 4)
     found: list[dict[str, Box]] = []
     for step in (0, 1 << 40):  # as many tiles as possible, and one
         monkeypatch.setattr(windows, "STEP", step)

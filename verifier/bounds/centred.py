@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import rounding
-from verifier.bounds.schedule import Method, bound_nodes
+from verifier.bounds.schedule import CoarseError, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph, Node
 from verifier.ops.curves import Curve
 from verifier.ops.curves.shifted import Shifted
@@ -60,12 +60,24 @@ class Centred:
         centred = Graph(nodes, graph.inputs, graph.outputs, graph.dtype, graph.device)
         return Centred(centred.to(torch.float32), places)
 
-    def bound(self, boxes: Mapping[str, Box], method: Method, until: float = math.inf) -> dict[str, Box]:
+    def bound(
+        self,
+        boxes: Mapping[str, Box],
+        method: Method,
+        until: float = math.inf,
+        relevant: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Box]:
         """Return better boxes for a network's nodes than the given ones ``(1, *node)``; see ``bound_nodes``."""
         known = {name: self._shift(name, box) for name, box in boxes.items()}
         box = known.pop(INPUT)
-        bounds = bound_nodes(self.graph, box, method, known, until=until)
-        return {name: self._restore(name, box) for name, box in bounds.boxes.items()}
+        try:
+            found = bound_nodes(self.graph, box, method, known, until=until, relevant=relevant).boxes
+        except CoarseError as error:
+            raise CoarseError(self._restored(error.boxes)) from error
+        return self._restored(found)
+
+    def _restored(self, boxes: Mapping[str, Box]) -> dict[str, Box]:
+        return {name: self._restore(name, box) for name, box in boxes.items()}
 
     def _shift(self, name: str, box: Box) -> Box:
         place = self.places[name]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from verifier.bounds.backward import backward
 from verifier.bounds.schedule import Bounds, Slopes, operands_of, relax_all, undecided
-from verifier.bounds.windows import Piece, Windows, pieces, sizes, volume
+from verifier.bounds.windows import Piece, Windows, inputs_within, pieces, sizes, volume
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.elementwise import Elementwise
 from verifier.sets import Box, cut, flat
@@ -215,7 +215,7 @@ class JointAscent(Climb):
         """Choose the intermediate nodes to optimise, all that fit into memory, cheapest first; cut them up."""
         costs = {}
         for name, node in self.graph.nodes.items():
-            mask = undecided(self.graph, node, self.bounds.boxes[name])
+            mask = undecided(self.graph, node, self.bounds.boxes[name], self.bounds.relevant)
             above = curves_above(self.graph, name, self.bounds.boxes)
             if mask is not None and mask.any() and above:
                 elements = mask.flatten().nonzero().flatten()
@@ -253,8 +253,8 @@ class JointAscent(Climb):
         elements = self.elements[start]
         enclosures = relax_all(self.graph, boxes, alpha, self.bounds.enclosures, start, piece.windows)
         rows = piece.unit_rows(elements[piece.index], self.rows).unsqueeze(0)
-        found = backward(self.graph, start, rows, enclosures).minimum(boxes[INPUT])
-        return found.reshape(1, 2, -1)
+        seen = inputs_within(self.graph, piece.windows, boxes[INPUT])
+        return backward(self.graph, start, rows, enclosures).minimum(seen).reshape(1, 2, -1)
 
     @torch.no_grad()
     def _keep(self, start: str, parts: list[Tensor]) -> None:

@@ -56,6 +56,10 @@ class Rounding:
         """Keep the elements of a window alone, for coefficients that are zero outside."""
         return Rounding(cut(self.forward, window), cut(self.backward, window), self.underflow)
 
+    def columns(self, index: Tensor) -> Rounding:
+        """Keep some elements of a flat node alone, for rows that have no others."""
+        return Rounding(self.forward[:, index], self.backward[:, index], self.underflow)
+
     def error(self, rows: Tensor) -> Tensor:
         """Bound the error of a step for coefficients ``(B, S, *node)``, shape ``(B, S)``."""
         return dot(rows.abs(), self.backward.unsqueeze(1)) + self.underflow.unsqueeze(1)

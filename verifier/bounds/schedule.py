@@ -14,7 +14,7 @@ from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.forward import Form, columns_of, forward_step, input_form
 from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, input_rounding, rounding
-from verifier.bounds.windows import Piece, pieces, placed, within
+from verifier.bounds.windows import Piece, inputs_within, pieces, placed, scales_within, within
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import Affine, Exact
@@ -33,6 +33,7 @@ class Method:
     backward: bool = False
     most: float = math.inf
     coarse: float = math.inf
+    named: int = 0
 
 
 INTERVAL, FORWARD, CROWN = Method(), Method(forward=True), Method(backward=True)
@@ -53,7 +54,9 @@ class Bounds:
     """Everything known of a network over boxes of its input, one per domain.
 
     ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has
-    the forward linear forms, where they were computed. After ``until`` no more boxes are tightened backward.
+    the forward linear forms, where they were computed and are still of use. After ``until`` no more boxes are tightened
+    backward, and only for elements of nonlinear nodes that are ``relevant``, ``(1, *node)``; where nothing is said, all
+    are.
     """
 
     graph: Graph
@@ -62,6 +65,7 @@ class Bounds:
     scales: dict[str, Rounding] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
     until: float = math.inf
+    relevant: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, rows: Tensor, start: str = OUTPUT, record: dict[str, Tensor] | None = None) -> LinearBound:
         """Bound rows ``(B, S, *start)`` of a node from below, rounding included; see ``backward``."""
@@ -88,7 +92,8 @@ class Bounds:
         if not windows:
             return self
         enclosures = {name: within(graph, name, windows, self.enclosures[name]) for name in windows if name != INPUT}
-        return Bounds(graph, self.boxes, enclosures, scales_within(self.scales, windows), until=self.until)
+        boxes = {INPUT: inputs_within(graph, windows, self.boxes[INPUT])}
+        return Bounds(graph, boxes, enclosures, scales_within(graph, windows, self.scales), until=self.until)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +117,7 @@ def bound_nodes(
     known: Mapping[str, Box] | None = None,
     slopes: Mapping[str, Slopes] | None = None,
     until: float = math.inf,
+    relevant: Mapping[str, Tensor] | None = None,
 ) -> Bounds:
     """Bound every node over boxes of the input.
 
@@ -122,18 +128,22 @@ def bound_nodes(
         known: boxes ``(B or 1, *node)`` that are known to hold already, to intersect with.
         slopes: by node, for backward bounds with B = 1: other slopes than those of least area.
         until: value of ``time.monotonic()`` after which boxes are no longer tightened backward.
+        relevant: masks ``(1, *node)`` of elements of nonlinear nodes; what only others read is not tightened backward.
 
     Raises:
         CoarseError: rounding takes a larger part of some bounds than the method allows.
 
     Property: sound in floating point; not complete.
     """
-    bounds = Bounds(graph, until=until)
+    bounds = Bounds(graph, until=until, relevant=relevant or {})
     bounds.boxes[INPUT] = input_box
     bounds.scales[INPUT] = input_rounding(graph, input_box)
-    forms = bounds.forms
+    forms, columns, most = bounds.forms, 0, 0
     if method.forward:
         forms[INPUT] = input_form(input_box, columns_of(input_box))
+        columns = forms[INPUT].columns
+        most = columns + method.named
+    last = {parent: node.name for node in graph.nodes.values() for parent in node.parents}
     independent, affine = {INPUT}, {INPUT}
     for node in graph.nodes.values():
         if node.op is None:
@@ -151,6 +161,12 @@ def bound_nodes(
         if method.forward:
             forms[node.name] = forward_step(graph, node, [forms[parent] for parent in node.parents], operands)
             box = box.intersect(forms[node.name].box())
+            if columns < most and isinstance(node.op, Elementwise):
+                forms[node.name] = forms[node.name].named(columns, most - columns)
+                columns = max(columns, forms[node.name].columns)
+            for parent in node.parents:
+                if method.named and last[parent] == node.name:  # forms of many columns take much room
+                    forms.pop(parent, None)
         if known is not None and node.name in known:
             box = box.intersect(known[node.name])
         bounds.enclosures[node.name] = _enclose(graph, node, operands)
@@ -170,10 +186,11 @@ def _enclose(graph: Graph, node: Node, operands: list[Box]) -> Enclosure:
     return node.op.relax(*operands)
 
 
-def undecided(graph: Graph, node: Node, box: Box) -> Tensor | None:
+def undecided(graph: Graph, node: Node, box: Box, relevant: Mapping[str, Tensor]) -> Tensor | None:
     """Tell which elements feed a nonlinearity that is not affine on their box, ``(B, *node)``; None if none can.
 
-    Nonlinearities may read them through copies, which themselves have none.
+    Nonlinearities may read them through copies, which themselves have none. Those that are not ``relevant`` do not
+    count.
     """
     found: Tensor | None = None
     for reader in graph.readers[node.name]:
@@ -183,6 +200,7 @@ def undecided(graph: Graph, node: Node, box: Box) -> Tensor | None:
             source = graph.sources[parent]
             if source.name == node.name:
                 mask = op.undecided(source.pick(box, graph.nodes[parent].shape))
+                mask = mask & relevant[reader] if reader in relevant else mask
                 mask = source.spread(mask, node.shape)
                 found = mask if found is None else found | mask
     return found
@@ -203,7 +221,7 @@ def refine(bounds: Bounds, node: Node, box: Box, method: Method = CROWN) -> Box:
     Raises:
         CoarseError: see ``bound_nodes``.
     """
-    mask = undecided(bounds.graph, node, box)
+    mask = undecided(bounds.graph, node, box, bounds.relevant)
     if mask is None or not 0 < int(mask.sum()) <= method.most * len(mask):
         return box
     domains = len(mask)
@@ -217,8 +235,9 @@ def refine(bounds: Bounds, node: Node, box: Box, method: Method = CROWN) -> Box:
             part = shared[piece.index]
             rows = piece.unit_rows(part, lower).unsqueeze(0)
             rows = rows.expand(domains, *rows.shape[1:])
-            found = bounds.within(piece).rows(rows, node.name)
-            least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+            local = bounds.within(piece)
+            found = local.rows(rows, node.name)
+            least, negated = found.minimum(local.boxes[INPUT]).chunk(2, dim=1)
             if not _fine(found.error, least, negated, method.coarse):
                 raise CoarseError(bounds.boxes)
             lower[:, part] = torch.fmax(lower[:, part], least)
@@ -258,9 +277,10 @@ def refine_with(bounds: Bounds, node: Node, box: Box, slopes: Slopes) -> Box:
         enclosures = relax_all(graph, bounds.boxes, alpha, bounds.enclosures, node.name, piece.windows)
         elements = slopes.elements[piece.index]
         rows = piece.unit_rows(elements, lower).unsqueeze(0)
-        scales = scales_within(bounds.scales, piece.windows)
+        scales = scales_within(graph, piece.windows, bounds.scales)
         found = Bounds(graph, {}, enclosures, scales).rows(rows, node.name)
-        least, negated = found.minimum(bounds.boxes[INPUT]).chunk(2, dim=1)
+        seen = inputs_within(graph, piece.windows, bounds.boxes[INPUT])
+        least, negated = found.minimum(seen).chunk(2, dim=1)
         lower[:, elements] = torch.fmax(lower[:, elements], least)
         upper[:, elements] = torch.fmin(upper[:, elements], -negated)
     return Box(lower.view_as(box.lower), upper.view_as(box.upper))
@@ -289,8 +309,3 @@ def relax_all(
             relaxed = node.op.within(window, node.shape).relax(*operands, alpha=alpha.get(name))
             fresh[name] = placed(graph, name, windows, relaxed)
     return fresh
-
-
-def scales_within(scales: dict[str, Rounding], windows: Mapping[str, Window]) -> dict[str, Rounding]:
-    """Restrict rounding margins to windows; without any, return them all."""
-    return {name: scales[name].within(window) for name, window in windows.items()} or scales

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verifier.graph.graph import Graph, Node
+from verifier.bounds.rounding import Rounding
+from verifier.graph.graph import INPUT, Graph, Node
 from verifier.ops.op import Affine, Exact, Windowed
-from verifier.sets import Diagonal, Enclosure, Planes, Window, cut, hull, place
+from verifier.ops.shape import View
+from verifier.sets import Box, Diagonal, Enclosure, Planes, Window, cut, hull, place, shape_within
 
 CHUNK = {"cpu": 1 << 19, "cuda": 1 << 22}
 """Elements of the largest coefficient tensor in one backward pass; on a CPU it should stay in the cache."""
@@ -68,6 +70,48 @@ class Placed:
         return Placed(self.inner.take(index), self.windows, self.larger, self.shapes)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Flattened:
+    """The enclosure of a view of the input, for a part of the input that is nothing but the view's window."""
+
+    def pullback(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """See ``Enclosure.pullback``."""
+        return (rows.flatten(2),), rows.new_zeros(rows.shape[:2])
+
+    def take(self, index: Tensor) -> Flattened:
+        """See ``Enclosure.take``."""
+        del index
+        return self
+
+
+def seen_inputs(graph: Graph, windows: Windows) -> Tensor | None:
+    """List the coordinates of the input ``(k,)`` that windows hold; None stands for all.
+
+    A backward pass for rows inside the windows ends with coefficients of these alone.
+    """
+    if len(graph.consumers[INPUT]) != 1:
+        return None
+    node = graph.nodes[graph.consumers[INPUT][0]]
+    window = windows.get(node.name, ())
+    if not window or not isinstance(node.op, View):
+        return None
+    places = node.op.start + torch.arange(math.prod(node.shape), device=graph.device).view(node.shape)
+    return cut(places, window).flatten()
+
+
+def inputs_within(graph: Graph, windows: Windows, box: Box) -> Box:
+    """Restrict the input's box ``(B, n)`` to what windows hold."""
+    index = seen_inputs(graph, windows)
+    return box if index is None else Box(box.lower[:, index], box.upper[:, index])
+
+
+def scales_within(graph: Graph, windows: Windows, scales: dict[str, Rounding]) -> dict[str, Rounding]:
+    """Restrict rounding margins to windows; without any, return them all."""
+    found = {name: scales[name].within(window) for name, window in windows.items()} or scales
+    index = seen_inputs(graph, windows)
+    return found if index is None else {**found, INPUT: scales[INPUT].columns(index)}
+
+
 def windows_above(graph: Graph, start: str, window: Window) -> Windows:
     """Return what a window of a node sees of each of its ancestors."""
     seen: dict[str, Window] = {start: window}
@@ -91,6 +135,8 @@ def within(graph: Graph, name: str, windows: Windows, enclosure: Enclosure) -> E
     node, window = graph.nodes[name], windows.get(name, ())
     if not window:
         return enclosure
+    if node.parents == (INPUT,) and seen_inputs(graph, windows) is not None:
+        return Flattened()
     if isinstance(enclosure, Exact):
         return placed(graph, name, windows, Windowed(enclosure.op, enclosure.shapes, node.shape, window))
     assert isinstance(enclosure, (Diagonal, Planes))
@@ -118,32 +164,36 @@ def pieces(graph: Graph, node: Node, elements: Tensor, domains: int) -> Iterator
 
 
 def tiles(graph: Graph, node: Node, elements: Tensor) -> list[tuple[Windows, Tensor]]:
-    """Group elements by tiles of a node's space, of the size that promises the least work."""
+    """Group elements by tiles of a node's space, of the size that promises the least work.
+
+    Space is all axes but the first two; of three axes, it may also be the last two.
+    """
     everything = torch.arange(len(elements), device=elements.device)
-    space = node.shape[2:]
-    if not space or not len(elements) or not reads(graph, node, tuple(slice(0, size) for size in space))[0]:
-        return [({}, everything)]
-    # torch.unravel_index would do, but its first call imports a compiler, which takes a third of a second.
-    steps = [math.prod(space[axis + 1 :]) for axis in range(len(space))]
-    places = torch.stack([elements // step % size for step, size in zip(steps, space, strict=True)], 1)
     best: list[tuple[Windows, Tensor]] = [({}, everything)]
-    least, side = cost(graph, node, {}, 1, len(elements)), 1
-    while side < max(space):
-        tile, which = (places // side).unique(dim=0, return_inverse=True)
-        middle = windows_above(graph, node.name, tile_window(tile[len(tile) // 2].tolist(), side, space))
-        if (price := cost(graph, node, middle, len(tile), len(elements))) < least:
-            least, best = (
-                price,
-                [
-                    (
-                        windows_above(graph, node.name, tile_window(corner, side, space)),
-                        (which == k).nonzero().flatten(),
-                    )
-                    for k, corner in enumerate(tile.tolist())
-                ],
-            )
-        side *= 2
+    least = cost(graph, node, {}, 1, len(elements))
+    for leading in (1, 2) if len(node.shape) == 3 else (2,):
+        space = node.shape[leading:]
+        if not space or not len(elements) or not reads(graph, node, tuple(slice(0, size) for size in space))[0]:
+            continue
+        # torch.unravel_index would do, but its first call imports a compiler, which takes a third of a second.
+        steps = [math.prod(space[axis + 1 :]) for axis in range(len(space))]
+        places = torch.stack([elements // step % size for step, size in zip(steps, space, strict=True)], 1)
+        side = 1
+        while side < max(space):
+            tile, which = (places // side).unique(dim=0, return_inverse=True)
+            middle = windows_above(graph, node.name, tile_window(tile[len(tile) // 2].tolist(), side, space))
+            if (price := cost(graph, node, middle, len(tile), len(elements))) < least:
+                least, best = price, cut_up(graph, node, tile, which, side, space)
+            side *= 2
     return best
+
+
+def cut_up(
+    graph: Graph, node: Node, tile: Tensor, which: Tensor, side: int, space: tuple[int, ...]
+) -> list[tuple[Windows, Tensor]]:
+    """Return for each tile, by its place among the tiles, what it sees, and the indices of its elements."""
+    windows = (windows_above(graph, node.name, tile_window(corner, side, space)) for corner in tile.tolist())
+    return [(seen, (which == k).nonzero().flatten()) for k, seen in enumerate(windows)]
 
 
 def tile_window(corner: list[int], side: int, space: tuple[int, ...]) -> Window:
@@ -159,10 +209,11 @@ def cost(graph: Graph, node: Node, windows: Windows, parts: int, rows: int) -> i
 
 def sizes(graph: Graph, node: Node, windows: Windows) -> list[int]:
     """Count the elements inside the windows, for each ancestor."""
-    return [volume(graph.nodes[name].shape, windows.get(name, ())) for name in graph.ancestors(node.name)]
+    inputs = seen_inputs(graph, windows)
+    counts = [volume(graph.nodes[name].shape, windows.get(name, ())) for name in graph.ancestors(node.name)]
+    return counts if inputs is None else [len(inputs), *counts[1:]]
 
 
 def volume(shape: tuple[int, ...], window: Window) -> int:
     """Count the elements of a node of the given shape inside a window."""
-    inner: list[int] = [part.stop - part.start for part in window]
-    return math.prod(shape[: len(shape) - len(inner)]) * math.prod(inner)
+    return math.prod(shape_within(shape, window))

@@ -133,7 +133,7 @@ class Conv(Convolution):
 
     def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
         """See ``Affine.reads``."""
-        if not window:
+        if len(window) != len(self.stride):
             return [()]
         ends = zip(self.reach(window), shapes[0][2:], strict=True)
         parts = tuple(slice(max(low, 0), min(high, size)) for (low, high), size in ends)
@@ -186,6 +186,35 @@ class ConvTranspose(Convolution):
         for axis, size in enumerate(shapes[0][2:], start=2):
             pulled = pulled.narrow(axis, 0, size)
         return (pulled.reshape(len(rows), *shapes[0]),)
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``: the elements whose kernels overlap the window."""
+        steps = zip(
+            window, self.stride, self.padding, self.dilation, self.weight.shape[2:], shapes[0][2:], strict=False
+        )
+        parts = tuple(
+            slice(
+                max(-((gap * (kernel - 1) - part.start - pad) // stride), 0),
+                min((part.stop - 1 + pad) // stride + 1, size),
+            )
+            for part, stride, pad, gap, kernel, size in steps
+        )
+        return [parts if all(part.start < part.stop for part in parts) else ()]  # nothing at all: all is as good
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``: gather from all that the operand's window is spread to."""
+        (read,) = self.reads(window, shapes)
+        if not read:
+            return self.transpose(place(rows, window, (), out), shapes)
+        steps = zip(read, self.stride, self.padding, self.dilation, self.weight.shape[2:], strict=True)
+        reached = tuple(
+            slice(part.start * stride - pad, (part.stop - 1) * stride - pad + gap * (kernel - 1) + 1)
+            for part, stride, pad, gap, kernel in steps
+        )
+        gather = CONVOLVE[len(self.stride)]
+        flat = place(rows, window, reached, out).flatten(0, 1)
+        pulled = gather(flat, self.weight, None, self.stride, 0, self.dilation, self.groups)
+        return (pulled.unflatten(0, rows.shape[:2]),)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

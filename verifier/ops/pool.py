@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from verifier.ops.op import Homogeneous, Op, Shape
+from verifier.sets import Window, place, shape_within
 
 AVERAGE: dict[int, Callable[..., Tensor]] = {
     1: functional.avg_pool1d,
@@ -31,6 +32,21 @@ class AveragePool(Homogeneous):
         average = AVERAGE[len(self.kernel)]
         y = average(x[0].flatten(0, 1), self.kernel, self.stride)
         return y.reshape(*x[0].shape[:2], *y.shape[1:])
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``."""
+        del shapes
+        if len(window) != len(self.stride):
+            return [()]
+        steps = zip(window, self.stride, self.kernel, strict=True)
+        return [tuple(slice(part.start * stride, (part.stop - 1) * stride + kernel) for part, stride, kernel in steps)]
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``: what a window reads is averaged to nothing else."""
+        (read,) = self.reads(window, shapes)
+        if not read:
+            return self.transpose(place(rows, window, (), out), shapes)
+        return self.transpose(rows, [shape_within(shapes[0], read)])
 
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         """Count a window."""

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from verifier.ops.op import Homogeneous, Op, Shape
 from verifier.ops.shape import Movement
+from verifier.sets import Window, cut, place, shape_within
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,25 @@ class Slice(Movement):
         """Put the coefficients back at their places."""
         pulled = rows.new_zeros(len(rows), *shapes[0])
         pulled[self.index] = rows
+        return (pulled,)
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``."""
+        del shapes
+        ends = zip(window, self.ranges[len(self.ranges) - len(window) :], strict=True)
+        return [
+            tuple(
+                slice(start + part.start * step, start + (part.stop - 1) * step + 1) for part, (start, _, step) in ends
+            )
+        ]
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``."""
+        del out
+        leading = len(self.ranges) - len(window)
+        pulled = rows.new_zeros(len(rows), *shape_within(shapes[0], self.reads(window, shapes)[0]))
+        steps = tuple(slice(None, None, step) for _, _, step in self.ranges[leading:])
+        pulled[(slice(None), *(slice(*ends) for ends in self.ranges[:leading]), *steps)] = rows
         return (pulled,)
 
     @staticmethod
@@ -105,6 +125,20 @@ class Concat(Movement):
             start += gap + shape[self.axis]
         return tuple(pulled)
 
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``."""
+        return [window if self._across(window, shape) else () for shape in shapes]
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``."""
+        if self._across(window, shapes[0]):
+            return self.transpose(rows, shapes)
+        return self.transpose(place(rows, window, (), out), shapes)
+
+    def _across(self, window: Window, shape: Shape) -> bool:
+        """Tell whether a window's axes are others than the one that is joined."""
+        return self.axis < len(shape) - len(window)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """Yield one to three operands, with and without gaps."""
@@ -127,6 +161,27 @@ class Pad(Movement):
         """Cut what was added, and put zeros where something was cut."""
         del shapes
         return (functional.pad(rows, [-length for ends in reversed(self.pads) for length in ends]),)
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``."""
+        leading = len(self.pads) - len(window)
+        ends = zip(window, self.pads[leading:], shapes[0][leading:], strict=True)
+        parts = tuple(
+            slice(max(part.start - before, 0), min(part.stop - before, size)) for part, (before, _), size in ends
+        )
+        inside = all(part.start < part.stop for part in parts)  # nothing but padding: all is as good
+        return [parts if inside and not any(map(any, self.pads[:leading])) else ()]
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``."""
+        (read,) = self.reads(window, shapes)
+        if not read:
+            return self.transpose(place(rows, window, (), out), shapes)
+        ends = zip(read, window, self.pads[len(self.pads) - len(window) :], strict=True)
+        inside = tuple(
+            slice(part.start + before - wide.start, part.stop + before - wide.start) for part, wide, (before, _) in ends
+        )
+        return (cut(rows, inside),)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

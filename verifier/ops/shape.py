@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from verifier.ops.op import Homogeneous, Op, Shape
+from verifier.sets import Window, place, shape_within
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,18 @@ class Reshape(Movement):
     def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
         """Shape the coefficients like the operand."""
         return (rows.reshape(len(rows), *shapes[0]),)
+
+    def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
+        """See ``Affine.reads``: the same, if the window's axes are left as they are."""
+        kept = len(window) > 0 and self.shape[-len(window) :] == shapes[0][-len(window) :]
+        return [window if kept else ()]
+
+    def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
+        """See ``Affine.transpose_window``."""
+        (read,) = self.reads(window, shapes)
+        if not read:
+            return self.transpose(place(rows, window, (), out), shapes)
+        return (rows.reshape(len(rows), *shape_within(shapes[0], read)),)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verifier.bounds.schedule import operands_of, undecided
+from verifier.bounds.schedule import Bounds, operands_of, undecided
 from verifier.graph.graph import Graph
 from verifier.ops.elementwise import Elementwise
 from verifier.sets import Box, flat
@@ -63,11 +63,11 @@ class Neurons:
     readers: dict[str, Reader]
 
     @staticmethod
-    def of(graph: Graph, boxes: Mapping[str, Box]) -> Neurons:
-        """Find the neurons on boxes of one domain (B = 1)."""
-        marks = {}
+    def of(bounds: Bounds) -> Neurons:
+        """Find the neurons on the boxes of one domain (B = 1), without those that are not relevant."""
+        graph, marks = bounds.graph, {}
         for name, node in graph.nodes.items():
-            mask = undecided(graph, node, boxes[name])
+            mask = undecided(graph, node, bounds.boxes[name], bounds.relevant)
             if mask is not None and mask.any():
                 marks[name] = mask
         nonlinear = {name: node for name, node in graph.nodes.items() if isinstance(node.op, Elementwise)}

@@ -85,7 +85,7 @@ def reading(root: Root, name: str, elements: Tensor) -> tuple[Root, Cases]:
     ]
     part = Graph(nodes, graph.inputs, graph.outputs, graph.dtype, graph.device)
     known = {above: root.exact.boxes[above] for above in graph.ancestors(name) if above != INPUT}
-    exact = bound_nodes(part, box, INTERVAL, known=known)
+    exact = bound_nodes(part, box, INTERVAL, known, relevant=root.exact.relevant)
     eye = torch.eye(count, dtype=graph.dtype, device=graph.device)
     rows = torch.cat([eye, -eye]).unsqueeze(1)
     which = torch.zeros(2 * count, dtype=torch.long, device=graph.device)

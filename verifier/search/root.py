@@ -12,13 +12,15 @@ from torch import Tensor
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.centred import Centred
 from verifier.bounds.optimise import Climb, JointAscent
+from verifier.bounds.relevance import relevance
 from verifier.bounds.schedule import (
-    BOTH,
     CROWN,
     FORWARD,
     INTERVAL,
     Bounds,
     CoarseError,
+    Method,
+    Slopes,
     bound_nodes,
     relax_all,
 )
@@ -28,7 +30,7 @@ from verifier.search.folded_ascent import FoldedAscent
 from verifier.search.neurons import Neurons, gaps
 from verifier.sets import Box
 
-CROWN_SHARE, CERTIFY_SHARE = 0.3, 0.5
+CROWN_SHARE, CERTIFY_SHARE = 0.6, 0.5
 """Parts of the time left that tightening the boxes of a root may take, plainly and by optimised slopes."""
 
 COARSE = 0.05
@@ -36,6 +38,9 @@ COARSE = 0.05
 
 FEW_INPUTS = 50
 """Varying inputs up to which forward bounds, which cost a column for each, are worth having."""
+
+FORWARD_ROOM, FORWARD_WORK = 1 << 27, 10**11
+"""Numbers that forward forms of one node may consist of, and multiplications that those of all may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,36 +61,51 @@ class Root:
         exact = bound_nodes(graph, box, FORWARD if _few(box) else INTERVAL)
         return Root(exact, rounded(exact), {})
 
+    def reading(self, rows: Tensor) -> Root:
+        """Restrict what is tightened and split from now on to what some rows ``(S, m)`` of the output depend on."""
+        found = relevance(self.exact.graph, self.exact.boxes, self.exact.enclosures, rows)
+        exact, fast = (replace(bounds, relevant=found) for bounds in (self.exact, self.fast))
+        return replace(self, exact=exact, fast=fast)
+
     def crown(self, until: float = math.inf) -> Root:
-        """Add plain backward bounds: in float32, but in float64 where few inputs vary, or rounding is in the way.
+        """Add plain backward bounds: in float32, and in float64 where rounding is in the way.
 
-        Few inputs move the values little; rounding, which knows only their size, is then not small beside that. A pass
-        in float32 about the middle decides most neurons there, and leaves the others alone to float64. After ``until``
-        no more boxes are tightened.
+        Where few inputs vary, forward bounds with a coordinate for each undecided neuron come first. After ``until`` no
+        more boxes are tightened.
         """
-        if _few(self.box):
-            known = self._narrowed(self._about_middle(until))
-            exact = bound_nodes(self.exact.graph, self.box, CROWN, known=known, until=until)
-            return Root(exact, rounded(exact), {})
-        graph, method = self.exact.graph, replace(CROWN, coarse=COARSE)
+        named = replace(FORWARD, named=_coordinates(self.exact.graph))
+        root = self._with(self.exact.boxes, named) if _few(self.box) else self
+        known, fine = root._single(until)
+        return root._with(known) if fine else root._with(known, CROWN, until)
+
+    def _single(self, until: float) -> tuple[dict[str, Box], bool]:
+        """Return boxes by backward bounds in float32, and whether rounding takes only a small part of them.
+
+        Rounding knows only the size of values. Where it is not small beside what they vary by, as where few inputs
+        vary, a pass about the middle helps.
+        """
+        boxes, method = self.exact.boxes, replace(CROWN, coarse=COARSE)
         try:
-            fast = bound_nodes(self.fast.graph, self.fast.boxes[INPUT], method, known=self.fast.boxes, until=until)
-            exact = bound_nodes(graph, self.box, INTERVAL, known=self._narrowed(fast.boxes))
+            if not _few(self.box):
+                fast = self.fast
+                found = bound_nodes(
+                    fast.graph, fast.boxes[INPUT], method, fast.boxes, until=until, relevant=fast.relevant
+                )
+                return self._narrowed(found.boxes), True
         except CoarseError as error:
-            exact = bound_nodes(graph, self.box, CROWN, known=self._narrowed(error.boxes), until=until)
-        return Root(exact, rounded(exact), {})
-
-    def _narrowed(self, boxes: dict[str, Box]) -> dict[str, Box]:
-        """Intersect other boxes that hold with those at hand, whose last digits they may have lost."""
-        return {name: box.intersect(self.exact.boxes[name]) for name, box in _known(boxes).items()}
-
-    def _about_middle(self, until: float) -> dict[str, Box]:
-        """Return boxes by backward bounds in float32 about the middle; those at hand where that is not possible."""
+            boxes = self._narrowed(error.boxes)
         try:
             centred = Centred.about(self.exact.graph, self.box.centre)
+            return self._narrowed(centred.bound(boxes, method, until, self.exact.relevant)), True
+        except CoarseError as error:
+            return self._narrowed(error.boxes), False
         except NotImplementedError:
-            return self.exact.boxes
-        return centred.bound(self.exact.boxes, BOTH, until)
+            return boxes, False
+
+    def _narrowed(self, boxes: dict[str, Box]) -> dict[str, Box]:
+        """Intersect the boxes at hand with others that hold, where there are any."""
+        found = _known(boxes)
+        return {name: box.intersect(found.get(name, box)) for name, box in self.exact.boxes.items()}
 
     def improve(
         self, rows: Tensor, threshold: Tensor, iterations: int, until: float, deadline: float = math.inf
@@ -96,10 +116,8 @@ class Root:
         """
         ascent = self._ascent(rows.to(torch.float32))
         ascent.run(threshold.to(torch.float32), iterations, until)
-        exact = self.exact
-        known = _known(exact.boxes)
-        better = bound_nodes(exact.graph, self.box, CROWN, known=known, slopes=ascent.slopes(), until=deadline)
-        return Root(better, rounded(better), ascent.output_slopes())
+        better = self._with(self.exact.boxes, CROWN, deadline, ascent.slopes())
+        return replace(better, alpha=ascent.output_slopes())
 
     def _ascent(self, rows: Tensor) -> Climb:
         """Choose the cheaper way to ascend."""
@@ -110,9 +128,19 @@ class Root:
 
     def narrow(self, name: str, box: Box) -> Root:
         """Take over a better box ``(1, *node)`` that holds at a node, with what follows from it by intervals."""
-        known = {**_known(self.exact.boxes), name: box}
-        exact = bound_nodes(self.exact.graph, self.box, INTERVAL, known=known)
-        return Root(exact, rounded(exact), {})
+        return self._with({**self.exact.boxes, name: box})
+
+    def _with(
+        self,
+        known: dict[str, Box],
+        method: Method = INTERVAL,
+        until: float = math.inf,
+        slopes: dict[str, Slopes] | None = None,
+    ) -> Root:
+        """Bound all nodes anew, with boxes that are known to hold."""
+        exact = self.exact
+        better = bound_nodes(exact.graph, self.box, method, known, slopes, until, exact.relevant)
+        return Root(better, rounded(better), {})
 
     def rows(self, rows: Tensor) -> LinearBound:
         """Bound output rows ``(1, S, m)`` from below with the optimised slopes, if they are for as many rows."""
@@ -133,13 +161,20 @@ class Root:
 
     def neurons(self) -> Neurons:
         """Find what can be split."""
-        return Neurons.of(self.fast.graph, self.fast.boxes)
+        return Neurons.of(self.fast)
 
 
 def rounded(exact: Bounds) -> Bounds:
     """Return the float32 twin of certified bounds, on boxes rounded outward."""
     graph, box = exact.graph.to(torch.float32), exact.boxes[INPUT].to(torch.float32)
-    return bound_nodes(graph, box, INTERVAL, known=_known(exact.boxes, torch.float32))
+    known = _known(exact.boxes, torch.float32)
+    return bound_nodes(graph, box, INTERVAL, known, relevant=exact.relevant)
+
+
+def _coordinates(graph: Graph) -> int:
+    """Count the coordinates that forward forms may have besides the input's."""
+    widest = max(math.prod(node.shape) for node in graph.nodes.values())
+    return min(FORWARD_ROOM // widest, FORWARD_WORK // graph.work)
 
 
 def _few(box: Box) -> bool:
@@ -174,7 +209,8 @@ class Roots:
     def of(self, which: int) -> Root:
         """Return the root of an input box by plain backward bounds, or better ones if they exist."""
         if which not in self._bounded:
-            self._roots[which] = self.first(which).crown(self._part(CROWN_SHARE))
+            rows = self.cases.y_rows[self.cases.set_of == which].flatten(0, 1)
+            self._roots[which] = self.first(which).reading(rows).crown(self._part(CROWN_SHARE))
             self._bounded.add(which)
             self._check()
         return self._roots[which]
