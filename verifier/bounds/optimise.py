@@ -104,15 +104,11 @@ def paced(graph: Graph, parts: Sequence[Mapping[str, Tensor]]) -> tuple[list[Ten
     return [value for value, _ in pairs], [RATE * op.pace for _, op in pairs if isinstance(op, Elementwise)]
 
 
-def start_slopes(
-    graph: Graph, names: list[str], boxes: Mapping[str, Box], rows: int, windows: Windows
-) -> dict[str, Tensor]:
+def start_slopes(bounds: Bounds, names: list[str], rows: int, windows: Windows) -> dict[str, Tensor]:
     """Return the slopes of least area inside windows for each of a number of rows, as leaves for optimisation."""
     alpha = {}
     for name in names:
-        node = graph.nodes[name]
-        assert isinstance(node.op, Elementwise)
-        start = cut(node.op.start(*operands_of(graph, node, boxes)), windows.get(name, ()))
+        start = cut(bounds.start(name), windows.get(name, ()))
         alpha[name] = start.expand(-1, -1, rows, *([-1] * (start.dim() - 3))).clone().requires_grad_()
     return alpha
 
@@ -186,7 +182,7 @@ class JointAscent(Climb):
         self.boxes = dict(bounds.boxes)
         self.elements = self._starts()
         names = curves_above(graph, OUTPUT, bounds.boxes)
-        self.alpha = start_slopes(graph, names, bounds.boxes, rows.shape[1], {})
+        self.alpha = start_slopes(bounds, names, rows.shape[1], {})
         self.inner: dict[str, list[dict[str, Tensor]]] = {}
         room = PARAMETERS
         for start in self.elements:
@@ -198,7 +194,7 @@ class JointAscent(Climb):
             shared = size > room
             room -= 0 if shared else size
             self.inner[start] = [
-                start_slopes(graph, names, bounds.boxes, 1 if shared else count, piece.windows)
+                start_slopes(bounds, names, 1 if shared else count, piece.windows)
                 for count, piece in zip(counts, self.pieces[start], strict=True)
             ]
         parts = [self.alpha, *(part for inner in self.inner.values() for part in inner)]

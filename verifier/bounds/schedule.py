@@ -56,7 +56,7 @@ class Bounds:
     ``boxes`` has a box ``(B, *node)`` for every node, ``enclosures`` and ``scales`` (rounding) likewise; ``forms`` has
     the forward linear forms, where they were computed and are still of use. After ``until`` no more boxes are tightened
     backward, and only for elements of nonlinear nodes that are ``relevant``, ``(1, *node)``; where nothing is said, all
-    are.
+    are. ``starts`` remembers what ``start`` has computed.
     """
 
     graph: Graph
@@ -66,6 +66,15 @@ class Bounds:
     forms: dict[str, Form] = field(default_factory=dict)
     until: float = math.inf
     relevant: Mapping[str, Tensor] = field(default_factory=dict)
+    starts: dict[str, Tensor] = field(default_factory=dict)
+
+    def start(self, name: str) -> Tensor:
+        """Return the parameters of least area of a nonlinear node, ``(P, B, 1, *node)``."""
+        if name not in self.starts:
+            node = self.graph.nodes[name]
+            assert isinstance(node.op, Elementwise)
+            self.starts[name] = node.op.start(*operands_of(self.graph, node, self.boxes))
+        return self.starts[name]
 
     def rows(self, rows: Tensor, start: str = OUTPUT, record: dict[str, Tensor] | None = None) -> LinearBound:
         """Bound rows ``(B, S, *start)`` of a node from below, rounding included; see ``backward``."""

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.optimise import Adam, Climb, copied, curves_above, paced, steered
-from verifier.bounds.schedule import Bounds, Slopes, operands_of
+from verifier.bounds.schedule import Bounds, Slopes
 from verifier.bounds.windows import Piece, pieces, sizes
 from verifier.graph.graph import OUTPUT
-from verifier.ops.elementwise import Elementwise
 from verifier.search.folded import DENSE, Folded
 from verifier.search.neurons import Neurons
 from verifier.sets import Box, cut
@@ -147,11 +146,9 @@ class FoldedAscent(Climb):
 
     def _whole(self, name: str, value: Tensor) -> Tensor:
         """Return parameters of all elements of a nonlinear node, from those of the ones that read neurons."""
-        node = self.graph.nodes[name]
-        assert isinstance(node.op, Elementwise)
-        start = node.op.start(*operands_of(self.graph, node, self.bounds.boxes))
-        start = start.flatten(3).expand(-1, -1, value.shape[2], -1)
-        whole: Tensor = start.index_copy(3, self.neurons.readers[name].elements, value).unflatten(3, node.shape)
+        start = self.bounds.start(name).flatten(3).expand(-1, -1, value.shape[2], -1)
+        shape = self.graph.nodes[name].shape
+        whole: Tensor = start.index_copy(3, self.neurons.readers[name].elements, value).unflatten(3, shape)
         return whole
 
     def output_slopes(self) -> dict[str, Tensor]:

@@ -118,7 +118,7 @@ class Batch:
             assert isinstance(node.op, Elementwise)
             self.relaxations[node.name] = node.op.prepare(*operands_of(graph, node, self.boxes))
             if node.name in neurons.readers:  # stable elements keep the slopes that are exact on them
-                self.starts[node.name] = node.op.start(*operands_of(graph, node, bounds.boxes))
+                self.starts[node.name] = bounds.start(node.name)
 
     def _box(self, name: str) -> Box:
         """Return the box of a node, ``(B, *node)``: the root's, narrowed by the domain's."""
