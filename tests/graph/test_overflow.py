@@ -16,8 +16,9 @@ from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.check.replay import Replay
 from verifier.errors import UnsupportedError
 from verifier.graph.graph import OUTPUT
+from verifier.graph.lower.checks import MAY_BE_WHOLE
 from verifier.graph.lower.overflow import OVERFLOWS, element_types
-from verifier.graph.onnx_import import MAY_BE_WHOLE, load
+from verifier.graph.onnx_import import load
 from verifier.ops.curves import Within
 from verifier.result import Reason, Verdict
 from verifier.sets import Box

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from verifier.graph.lower.builder import Call, Variable
+from verifier.graph.lower.checks import check_range, check_rounding
 from verifier.graph.lower.shape import resolved
 from verifier.graph.onnx_file import Array, to_array
 
@@ -108,20 +109,6 @@ def cast(call: Call) -> Array:
             check_rounding(call, value)
             check_range(call, value, np.iinfo(target))
         return value.astype(target)
-
-
-def check_rounding(call: Call, value: Array) -> None:
-    """Refuse to round a constant to a whole number where single precision gives another one."""
-    for rounded in (np.trunc, np.floor, np.ceil):
-        exact, single = rounded(value), rounded(value.astype(np.float32).astype(np.float64))
-        if (np.isfinite(value) & (exact != single)).any():
-            raise call.unsupported("a constant so near to a whole number that its precision decides how it is rounded")
-
-
-def check_range(call: Call, value: Array, limits: np.iinfo) -> None:
-    """Refuse to make whole numbers of constants that do not fit: what becomes of them depends on the processor."""
-    if value.size and not (np.trunc(value) >= limits.min).all() & (np.trunc(value) < limits.max + 1.0).all():
-        raise call.unsupported(f"a constant that does not fit into {limits.dtype}")
 
 
 def gather(call: Call) -> Array:
