@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 import verifier
 from specs import Case, InputSet, Rows, Spec
+from tests.graph.models import scalar
 from tests.graph.test_discrete import BITS, INT, MODELS, TO_INT, chain, i64, patch
-from tests.graph.test_import import scalar
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.check.replay import Replay
 from verifier.errors import UnsupportedError
