@@ -186,11 +186,11 @@ def lower_node(
         if name and name not in values:
             raise ModelError(f"{where}: operand {name!r} is not defined before it is used")
     args = tuple(values[name] if name else None for name in proto.input)
-    attributes = {entry.name: attribute(entry) for entry in proto.attribute}
-    call = Call(proto, readers.opset, args, attributes)
     if proto.domain not in ("", "ai.onnx"):
         raise UnsupportedError(f"{where}: operators of domain {proto.domain!r} are not supported, only those of ONNX")
     try:
+        attributes = {entry.name: attribute(entry) for entry in proto.attribute}
+        call = Call(proto, readers.opset, args, attributes)
         results: Operand | tuple[Operand, ...] | None = fold(call)
         by_size = sized(builder, call, folded=results is not None)
         partial = not by_size and any(name in builder.partial for name in proto.input)
@@ -203,7 +203,7 @@ def lower_node(
             results = first if drop and first is not None else lowered(builder, call)
     except ModelError:
         raise
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
+    except (RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"{where}: {reason}") from error
     for name, value in zip(proto.output, results if isinstance(results, tuple) else (results,), strict=False):
@@ -243,11 +243,14 @@ def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:
 
 
 def attribute(entry: onnx.AttributeProto) -> object:
-    """Return an attribute as a Python value; text is decoded, lists are lists."""
+    """Return an attribute as a Python value; text is decoded, also in lists."""
     value = onnx.helper.get_attribute_value(entry)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, (int, float, onnx.TensorProto, onnx.GraphProto)) else list(value)
+    return [decoded(part) for part in value] if isinstance(value, list) else decoded(value)
+
+
+def decoded(value: object) -> object:
+    """Return text for bytes, and anything else as it is."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def leave(

@@ -12,7 +12,6 @@ from typing import Any
 
 import onnx
 
-from verifier.graph.onnx_file import to_array
 from verifier.ops.op import Shape
 
 KEEP_ORDER = {"Softmax", "LogSoftmax"}
@@ -53,7 +52,7 @@ class Readers:
             if node.op_type == "Constant":
                 for entry in node.attribute:
                     if entry.name == "value":
-                        self.ranks[node.output[0]] = to_array(entry.t).ndim
+                        self.ranks[node.output[0]] = len(entry.t.dims)
 
     def may_drop(self, node: onnx.NodeProto, rank: int) -> bool:
         """Tell whether a node keeps the order of elements, and only their order is asked for."""

@@ -46,10 +46,11 @@ def check_finite(call: Call, finite: set[str]) -> None:
 
 def check_rounding(call: Call, value: Array) -> None:
     """Refuse to round a constant to a whole number where single precision gives another one."""
+    jump = 0.5 if call.proto.op_type == "Round" else 0.0
+    single = value.astype(np.float32).astype(np.float64)
     for rounded in (np.trunc, np.floor, np.ceil):
-        exact, single = rounded(value), rounded(value.astype(np.float32).astype(np.float64))
-        if (np.isfinite(value) & (exact != single)).any():
-            raise call.unsupported("a constant so near to a whole number that its precision decides how it is rounded")
+        if (np.isfinite(value) & (rounded(value - jump) != rounded(single - jump))).any():
+            raise call.unsupported("a constant whose precision decides to which whole number it is rounded")
 
 
 def check_range(call: Call, value: Array, limits: np.iinfo) -> None:

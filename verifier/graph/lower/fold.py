@@ -44,7 +44,7 @@ def fold(call: Call) -> tuple[Array, ...] | None:
     operands = tuple(
         None if value is None else widened(value) for value in call.args if not isinstance(value, Variable)
     )
-    if kind in ("Floor", "Ceil"):
+    if kind in ("Floor", "Ceil", "Round"):
         check_rounding(call, widened(call.constant(0)))
     return by_reference(call, operands)
 
@@ -139,8 +139,11 @@ def slice_of(call: Call) -> Array:
 
 def sliced(call: Call, size: int, start: int, end: int, step: int) -> Array:
     """Return which places of an axis a slice takes: negative ends count from behind, and all are cut to the axis."""
+    if step == 0:
+        raise ValueError("a slice has step 0")
     if step < 0 and end >= INT_MAX:
-        raise call.unsupported("a slice backwards to an end behind the axis, which runtimes read differently")
+        reason = "a slice backwards to an end behind the axis, which runtimes read differently"
+        raise call.unsupported(f"{reason}; ends before {INT_MAX} are supported")
     start, end = (place + size if place < 0 else place for place in (start, end))
     low, high = (0, size) if step > 0 else (-1, size - 1)
     start = min(max(start, 0), high)
@@ -192,6 +195,8 @@ def divide(call: Call) -> Array:
     x, y = call.constant(0), call.constant(1)
     with np.errstate(all="ignore"):
         if x.dtype.kind != "f":
+            if not y.all():
+                raise call.unsupported("a division of whole numbers by zero")
             quotient: Array = np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))
             return quotient.astype(x.dtype)
         return widened(x) / widened(y)
