@@ -18,7 +18,7 @@ from verifier.sets import Box
 
 @dataclass(frozen=True, eq=False)
 class Jumping(Piecewise, register=False):
-    """What is another function beyond its kinks, or none."""
+    """A function that jumps at its kinks, or has no bounds beyond them."""
 
     def __post_init__(self) -> None:
         """Refuse a place of a jump that float32 does not have: no margin covers one that is moved."""
