@@ -27,7 +27,7 @@ lint: $(READY)
 
 # One thread a worker: two workers that each start a thread per core are slower than one.
 test: lint
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 300
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 300
 
 # make bench SETDIR=... [BENCH_FLAGS="--benchmarks acasxu --timeout 60"]
 bench: $(READY)

@@ -1,6 +1,6 @@
 """Check that CPU and CUDA agree, and time bounds and search on both: one command for a machine with a GPU.
 
-It needs only torch, numpy, onnx and networkx, and takes under ten minutes:
+It needs only torch, numpy and onnx, and takes under ten minutes:
 
     python benchmarks/gpu.py [--json FILE]
 

@@ -15,9 +15,9 @@ from verifier.errors import ModelError
 from verifier.graph.graph import Graph
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.fold import FOLD
-from verifier.graph.monotone import KEEP_ORDER
 from verifier.graph.onnx_file import read
 from verifier.graph.onnx_import import FLOATS, OPSETS, load
+from verifier.graph.order import KEEP_ORDER
 
 POINTS = 8
 """Random inputs of each kind that the network is compared on."""

@@ -1,19 +1,14 @@
-"""Small inputs for the command, and a stand-in for the pipeline."""
+"""Small inputs for the command, and what its runs leave."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from verifier.config import Config
-from verifier.result import Progress, Result, Verdict
-
-HAS_PIPELINE = importlib.util.find_spec("verifier.pipeline") is not None
+from verifier.result import Result
 
 SPEC = """(declare-const X_0 Real)
 (declare-const X_1 Real)
@@ -36,15 +31,6 @@ def network() -> onnx.ModelProto:
         [numpy_helper.from_array(np.array([[1], [2]], dtype=np.float32), "w")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-def stand_in(model: Any, spec: Any, config: Config, progress: Progress, watch: Any) -> Result:
-    """Stands in for the pipeline: reads the model and compares sizes as the real one does, then claims unsat."""
-    from verifier.graph.onnx_import import load
-    from verifier.problem import Cases
-
-    Cases.of(spec, load(model))
-    return Result(Verdict.UNSAT, None, 0.0, progress)
 
 
 class Answer:

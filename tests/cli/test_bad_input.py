@@ -14,15 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.cli.support import HAS_PIPELINE, SPEC, Command, Install, network, stand_in
+from tests.cli.support import SPEC, Command, network
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def pipeline(install: Install) -> None:
-    if not HAS_PIPELINE:
-        install(stand_in)
 
 
 def assert_refused(code: int, out: str, err: str, words: tuple[str, ...]) -> None:

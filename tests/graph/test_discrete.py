@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tests.graph.test_import import model, scalar, weights
+from tests.graph.models import model, scalar, weights
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, bound_nodes
 from verifier.check.replay import Replay
 from verifier.errors import UnsupportedError

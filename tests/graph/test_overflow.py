@@ -10,14 +10,15 @@ from onnx import TensorProto, helper
 
 import verifier
 from specs import Case, InputSet, Rows, Spec
+from tests.graph.models import scalar
 from tests.graph.test_discrete import BITS, INT, MODELS, TO_INT, chain, i64, patch
-from tests.graph.test_import import scalar
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.check.replay import Replay
 from verifier.errors import UnsupportedError
 from verifier.graph.graph import OUTPUT
+from verifier.graph.lower.checks import MAY_BE_WHOLE
 from verifier.graph.lower.overflow import OVERFLOWS, element_types
-from verifier.graph.onnx_import import MAY_BE_WHOLE, load
+from verifier.graph.onnx_import import load
 from verifier.ops.curves import Within
 from verifier.result import Reason, Verdict
 from verifier.sets import Box

@@ -14,12 +14,12 @@ from verifier.ops.curves import Exp, Power
 from verifier.result import Reason, Verdict
 
 
-def model(nodes: list[tuple[str, str, str, dict[str, int]]], size: int) -> ModelProto:
+def model(nodes: list[tuple[str, str, str, dict[str, int]]], size: int, opset: int = 13) -> ModelProto:
     """Operators in a chain of vectors of one size, ``x`` to ``y``."""
     made = [helper.make_node(kind, source.split(), [target], **given) for kind, source, target, given in nodes]
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name in ("x", "y")]
     graph = helper.make_graph(made, "chain", ports[:1], ports[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def below(rows: list[list[float]], bound: list[float], lower: list[float], upper: list[float]) -> Spec:
@@ -61,6 +61,23 @@ def test_a_last_softmax_goes_where_only_order_counts() -> None:
     assert Exp in kinds
     assert {type(node.op) for node in ranking.nodes.values()} & {Exp, Power} == {Power}
     assert ranking.nodes[OUTPUT].shape == graph.nodes[OUTPUT].shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "axis", "opset", "may_rank"),
+    [
+        ("Softmax", None, 13, True),
+        ("LogSoftmax", 0, 13, False),  # each element is a softmax of its own
+        ("Softmax", 0, 11, True),  # the axes from this one on count as one
+        ("Softmax", None, 11, True),
+        ("Tanh", None, 13, True),
+        ("Relu", None, 13, False),
+    ],
+)
+def test_what_keeps_the_order_of_all_outputs(kind: str, axis: int | None, opset: int, may_rank: bool) -> None:
+    proto = model([("Neg", "x", "s", {}), (kind, "s", "y", {} if axis is None else {"axis": axis})], 3, opset)
+    graph = load(proto)
+    assert (graph.ranking() is not graph) == may_rank
 
 
 @pytest.mark.parametrize(

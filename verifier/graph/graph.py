@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,9 +14,6 @@ from torch import Tensor
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.shape import Reshape
 from verifier.sets import Box, flat
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 INPUT = "<input>"
 """Name of the node that holds the whole input as one flat vector; every named input is a view of it."""
@@ -104,17 +100,6 @@ class Graph:
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}
         self._exact, self._ranking = exact, ranking
-
-    @cached_property
-    def digraph(self) -> nx.DiGraph:
-        """The nodes and edges for networkx, which takes long to import: nothing that every run needs may ask for it."""
-        import networkx as nx
-
-        digraph = nx.DiGraph()
-        for node in self.nodes.values():
-            digraph.add_node(node.name, node=node)
-            digraph.add_edges_from((parent, node.name) for parent in node.parents)
-        return nx.freeze(digraph)
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from onnx import TensorProto
@@ -17,11 +16,12 @@ from verifier.graph.fuse import fuse
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.graph.lower import LOWER
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable
+from verifier.graph.lower.checks import check_finite, check_whole
 from verifier.graph.lower.fold import FOLD, fold
 from verifier.graph.lower.overflow import element_types, kept_inside
 from verifier.graph.lower.scatter import check_partial, sized
-from verifier.graph.monotone import Readers
-from verifier.graph.onnx_file import Array, all_finite, read, to_array
+from verifier.graph.onnx_file import Array, read, to_array
+from verifier.graph.order import Readers, ends_in_order
 from verifier.graph.simplify import merge_neighbours, simplify_exactly
 from verifier.ops.op import Shape
 from verifier.ops.select import Concat
@@ -37,78 +37,6 @@ FLOATS: dict[int, str] = {
     TensorProto.BFLOAT16: "bfloat16",
 }
 """Types that inputs and outputs may have."""
-
-INCREASING = {"Sigmoid", "Tanh", "Softplus", "Softsign", "Exp", "Erf", "Atan"}
-"""Operators that are strictly increasing, element by element, wherever they are defined."""
-
-MAY_BE_WHOLE = {
-    "Abs",
-    "Add",
-    "And",
-    "ArgMax",
-    "ArgMin",
-    "Cast",
-    "Ceil",
-    "Clip",
-    "Concat",
-    "CumSum",
-    "DepthToSpace",
-    "Div",
-}
-MAY_BE_WHOLE |= {
-    "Equal",
-    "Expand",
-    "Flatten",
-    "Floor",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Greater",
-    "GreaterOrEqual",
-}
-MAY_BE_WHOLE |= {
-    "Identity",
-    "Less",
-    "LessOrEqual",
-    "Max",
-    "Min",
-    "Mul",
-    "Neg",
-    "Not",
-    "OneHot",
-    "Or",
-    "Pad",
-    "ReduceMax",
-}
-MAY_BE_WHOLE |= {
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceSum",
-    "Relu",
-    "Reshape",
-    "Round",
-    "ScatterElements",
-    "ScatterND",
-    "Sign",
-}
-MAY_BE_WHOLE |= {
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Tile",
-    "TopK",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-}
-MAY_BE_WHOLE |= {"Where", "Xor"}
-"""Operators that give whole numbers for whole numbers, or say themselves what they do; others round their results."""
-
-MAY_BE_INFINITE = {"Clip"}
-"""Operators whose constants may be infinite: ends that mean no end."""
 
 
 def load(
@@ -138,7 +66,8 @@ def load(
     def made(*, ranking: bool) -> Graph:
         nodes, inputs, outputs = translate(model, ranking=ranking)
         raw = Graph(nodes, inputs, outputs)
-        again = (lambda: made(ranking=True)) if not ranking and ends_in_order(model, raw) is not None else None
+        may_rank = not ranking and ends_in_order(model.graph, version(model), raw.outputs[0].shape)
+        again = (lambda: made(ranking=True)) if may_rank else None
         if not simplify:
             return settle(raw, dtype, device, None, again)
         plain = simplify_exactly(raw)
@@ -152,27 +81,6 @@ def load(
         return made(ranking=False)
     except ModelError as error:
         raise type(error)(f"{name}: {error}") from error.__cause__
-
-
-def ends_in_order(model: onnx.ModelProto, graph: Graph) -> onnx.NodeProto | None:
-    """Return the node that makes the only output, if it keeps the order of its operand's elements; else None."""
-    if len(model.graph.output) != 1:
-        return None
-    last: onnx.NodeProto | None = None
-    for node in model.graph.node:
-        last = node if model.graph.output[0].name in node.output else last
-    if last is None or last.domain not in ("", "ai.onnx"):
-        return None
-    if last.op_type in INCREASING:
-        return last
-    if last.op_type not in ("Softmax", "LogSoftmax"):
-        return None
-    shape, axis = graph.outputs[0].shape, {entry.name: entry.i for entry in last.attribute}.get("axis")
-    if version(model) < 13:
-        together = shape[(1 if axis is None else axis % len(shape)) :]
-    else:
-        together = (shape[-1 if axis is None else axis],)
-    return last if size_of(together) == size_of(shape) else None
 
 
 def settle(
@@ -202,15 +110,12 @@ def translate(
     values: dict[str, Operand] = {}
     values.update(enter(builder, ports))
     finite: set[str] = set()
-    readers = Readers(graph, opset)
+    readers = Readers(graph, opset, [graph.output[0].name] if ranking else ())
     for proto in needed(graph):
         for name in proto.input:
             if name in constants and name not in values:
                 values[name] = to_array(constants[name])
-        if ranking and graph.output[0].name in proto.output:
-            values[proto.output[0]] = values[proto.input[0]]
-        else:
-            lower_node(builder, proto, values, finite, readers)
+        lower_node(builder, proto, values, finite, readers)
     outputs = leave(builder, graph.output, values, constants)
     return reachable(builder.nodes), ports, outputs
 
@@ -281,11 +186,11 @@ def lower_node(
         if name and name not in values:
             raise ModelError(f"{where}: operand {name!r} is not defined before it is used")
     args = tuple(values[name] if name else None for name in proto.input)
-    attributes = {entry.name: attribute(entry) for entry in proto.attribute}
-    call = Call(proto, readers.opset, args, attributes)
     if proto.domain not in ("", "ai.onnx"):
         raise UnsupportedError(f"{where}: operators of domain {proto.domain!r} are not supported, only those of ONNX")
     try:
+        attributes = {entry.name: attribute(entry) for entry in proto.attribute}
+        call = Call(proto, readers.opset, args, attributes)
         results: Operand | tuple[Operand, ...] | None = fold(call)
         by_size = sized(builder, call, folded=results is not None)
         partial = not by_size and any(name in builder.partial for name in proto.input)
@@ -298,7 +203,7 @@ def lower_node(
             results = first if drop and first is not None else lowered(builder, call)
     except ModelError:
         raise
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
+    except (RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"{where}: {reason}") from error
     for name, value in zip(proto.output, results if isinstance(results, tuple) else (results,), strict=False):
@@ -337,33 +242,15 @@ def lowered(builder: Builder, call: Call) -> tuple[Operand, ...]:
     return tuple(named)
 
 
-def check_whole(call: Call) -> None:
-    """Refuse whole numbers where the results of an operator would be rounded to whole numbers."""
-    kinds = {value.kind if isinstance(value, Variable) else "f" for value in call.args if value is not None}
-    base = call.arg(0)
-    if isinstance(base, np.ndarray) and base.dtype.kind in "iu" and call.proto.op_type == "Pow":
-        kinds.add("i")
-    if kinds & {"i", "b"} and call.proto.op_type not in MAY_BE_WHOLE:
-        raise call.unsupported("an operand of whole numbers or truth values; cast it to a floating type first")
-
-
-def check_finite(call: Call, finite: set[str]) -> None:
-    """Refuse NaN and infinite weights."""
-    if call.proto.op_type in MAY_BE_INFINITE:
-        return
-    for name, value in zip(call.proto.input, call.args, strict=True):
-        if name not in finite and value is not None and not isinstance(value, Variable):
-            if not all_finite(value):
-                raise ModelError(f"constant {name!r} holds NaN or infinite values")
-            finite.add(name)
-
-
 def attribute(entry: onnx.AttributeProto) -> object:
-    """Return an attribute as a Python value; text is decoded, lists are lists."""
+    """Return an attribute as a Python value; text is decoded, also in lists."""
     value = onnx.helper.get_attribute_value(entry)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, (int, float, onnx.TensorProto, onnx.GraphProto)) else list(value)
+    return [decoded(part) for part in value] if isinstance(value, list) else decoded(value)
+
+
+def decoded(value: object) -> object:
+    """Return text for bytes, and anything else as it is."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def leave(

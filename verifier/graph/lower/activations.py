@@ -43,13 +43,14 @@ def activations(call: Call, defaults: list[str], directions: int) -> list[list[A
     alphas, betas = list(call.get("activation_alpha") or []), list(call.get("activation_beta") or [])
     found = []
     for given in names:
-        name = (given.decode() if isinstance(given, bytes) else given).lower()
+        name = given.lower()
         if name not in DEFAULTS:
             raise call.unsupported(f"activation {given!r}; supported are {', '.join(sorted(DEFAULTS))}")
         alpha, beta = DEFAULTS[name]
         wanted = (name in EXPLICIT) + (name in EXPLICIT and beta is not None)
         if wanted > len(alphas[:1]) + (len(betas[:1]) if wanted == 2 else 0):
-            raise call.unsupported(f"activation {given!r} without its parameters, for which runtimes differ")
+            missing = "activation_alpha" if beta is None else "activation_alpha and activation_beta"
+            raise call.unsupported(f"activation {given!r} without {missing}, for which runtimes take other numbers")
         alpha = float(alphas.pop(0)) if alpha is not None and alphas else alpha
         beta = float(betas.pop(0)) if beta is not None and betas else beta
         found.append(activation(call, name, alpha or 0.0, beta or 0.0))

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from verifier.graph.lower.builder import Call, Variable
+from verifier.graph.lower.checks import check_range, check_rounding
 from verifier.graph.lower.shape import resolved
 from verifier.graph.onnx_file import Array, to_array
 
@@ -43,7 +44,7 @@ def fold(call: Call) -> tuple[Array, ...] | None:
     operands = tuple(
         None if value is None else widened(value) for value in call.args if not isinstance(value, Variable)
     )
-    if kind in ("Floor", "Ceil"):
+    if kind in ("Floor", "Ceil", "Round"):
         check_rounding(call, widened(call.constant(0)))
     return by_reference(call, operands)
 
@@ -110,20 +111,6 @@ def cast(call: Call) -> Array:
         return value.astype(target)
 
 
-def check_rounding(call: Call, value: Array) -> None:
-    """Refuse to round a constant to a whole number where single precision gives another one."""
-    for rounded in (np.trunc, np.floor, np.ceil):
-        exact, single = rounded(value), rounded(value.astype(np.float32).astype(np.float64))
-        if (np.isfinite(value) & (exact != single)).any():
-            raise call.unsupported("a constant so near to a whole number that its precision decides how it is rounded")
-
-
-def check_range(call: Call, value: Array, limits: np.iinfo) -> None:
-    """Refuse to make whole numbers of constants that do not fit: what becomes of them depends on the processor."""
-    if value.size and not (np.trunc(value) >= limits.min).all() & (np.trunc(value) < limits.max + 1.0).all():
-        raise call.unsupported(f"a constant that does not fit into {limits.dtype}")
-
-
 def gather(call: Call) -> Array:
     """Pick elements along an axis."""
     return np.take(call.constant(0), call.constant(1).astype(np.int64), call.get("axis", 0))
@@ -152,8 +139,11 @@ def slice_of(call: Call) -> Array:
 
 def sliced(call: Call, size: int, start: int, end: int, step: int) -> Array:
     """Return which places of an axis a slice takes: negative ends count from behind, and all are cut to the axis."""
+    if step == 0:
+        raise ValueError("a slice has step 0")
     if step < 0 and end >= INT_MAX:
-        raise call.unsupported("a slice backwards to an end behind the axis, which runtimes read differently")
+        reason = "a slice backwards to an end behind the axis, which runtimes read differently"
+        raise call.unsupported(f"{reason}; ends before {INT_MAX} are supported")
     start, end = (place + size if place < 0 else place for place in (start, end))
     low, high = (0, size) if step > 0 else (-1, size - 1)
     start = min(max(start, 0), high)
@@ -205,6 +195,8 @@ def divide(call: Call) -> Array:
     x, y = call.constant(0), call.constant(1)
     with np.errstate(all="ignore"):
         if x.dtype.kind != "f":
+            if not y.all():
+                raise call.unsupported("a division of whole numbers by zero")
             quotient: Array = np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))
             return quotient.astype(x.dtype)
         return widened(x) / widened(y)

@@ -111,6 +111,8 @@ KINDS: dict[str, tuple[int, list[str], Step]] = {
 }
 """The number of gates, the usual activations, and one step."""
 
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+
 
 @lowers(*KINDS)
 def recurrent(b: Builder, call: Call) -> tuple[Operand, ...]:
@@ -160,6 +162,9 @@ def cells_of(call: Call, kind: str) -> list[Cell]:
     if inner is None or outer is None:
         raise ValueError("weights are missing")
     directions, _, hidden = outer.shape
+    direction = call.get("direction", "forward")
+    if DIRECTIONS.get(direction) != directions:
+        raise ValueError(f"weights for {directions} directions do not fit direction {direction!r}")
     if bias is None or not bias.size:
         bias = np.zeros((directions, 2 * gates * hidden))
     peepholes = call.optional(7) if kind == "LSTM" else None

@@ -19,15 +19,30 @@ ROUNDING: dict[str, Callable[[Array], Array]] = {
 }
 """What ``nearest_mode`` means."""
 
+KNOWN = {
+    "mode": ("nearest", "linear", "cubic"),
+    "coordinate_transformation_mode": (
+        "half_pixel",
+        "asymmetric",
+        "align_corners",
+        "pytorch_half_pixel",
+        "half_pixel_symmetric",
+    ),
+    "nearest_mode": tuple(ROUNDING),
+    "keep_aspect_ratio_policy": ("stretch", "not_larger", "not_smaller"),
+}
+"""The values of attributes that are supported."""
+
 
 @lowers("Upsample", "Resize")
 def resize(b: Builder, call: Call) -> Operand:
     """Lower a resize of any number of axes."""
     x, mode = call.variable(), call.get("mode", "nearest")
-    if mode not in ("nearest", "linear", "cubic") or call.get("antialias", 0):
-        raise call.unsupported(f"mode {mode!r} or antialiasing; nearest, linear and cubic without it are supported")
-    if call.get("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise call.unsupported("cropping; the other coordinate modes are supported")
+    for name, known in KNOWN.items():
+        if call.get(name, known[0]) not in known:
+            raise call.unsupported(f"{name} = {call.get(name)!r}; supported are {', '.join(known)}")
+    if call.get("antialias", 0):
+        raise call.unsupported("antialiasing; resizing without it is supported")
     wanted = factors(call, x)
     if any(scale != 1 for scale, _ in wanted) and all(
         length == size for (_, length), size in zip(wanted, x.shape, strict=True)
@@ -88,10 +103,8 @@ def coordinates(call: Call, size: int, scale: float, length: int) -> Array:
         return (new + half) / factor - half if length > 1 else np.zeros(1)
     if mode == "align_corners":
         return new * np.float32(size - 1) / np.float32(length - 1) if length > 1 else np.zeros(length)
-    if mode == "half_pixel_symmetric":
-        adjusted = length / (scale * size)
-        return size / 2 * (1 - adjusted) + (new + half) / factor - half
-    raise call.unsupported(f"coordinate mode {mode!r}")
+    adjusted = length / (scale * size)  # half_pixel_symmetric
+    return size / 2 * (1 - adjusted) + (new + half) / factor - half
 
 
 def nearest(call: Call, at: Array, scale: float) -> Array:

@@ -189,7 +189,7 @@ def trace(b: Builder, x: Variable) -> tuple[Array, Array]:
 @lowers("ScatterND", "ScatterElements", "Scatter")
 def scatter(b: Builder, call: Call) -> Operand:
     """Write elements at constant places, or one number at places that depend on the input."""
-    if call.get("reduction", "none") not in ("none", b"none"):
+    if call.get("reduction", "none") != "none":
         raise call.unsupported("a reduction; writing without one is supported")
     if not isinstance(call.operand(1), Variable):
         return scatter_at_constants(b, call)

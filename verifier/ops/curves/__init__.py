@@ -4,7 +4,8 @@ from verifier.ops.curves.curve import Curve, Piecewise
 from verifier.ops.curves.exponential import Elu, Exp, HardSwish, Log, Softplus
 from verifier.ops.curves.gelu import Gelu, GeluTanh, Mish, Silu
 from verifier.ops.curves.hyperbolic import Acosh, Asinh, Atanh, Cosh, Sinh
-from verifier.ops.curves.piecewise import Abs, Clip, LeakyRelu, PRelu, Shrink, Sign, Step, ThresholdedRelu, Within
+from verifier.ops.curves.jumps import Shrink, Sign, Step, ThresholdedRelu, Within
+from verifier.ops.curves.piecewise import Abs, Clip, LeakyRelu, PRelu
 from verifier.ops.curves.power import Power
 from verifier.ops.curves.relu import Relu
 from verifier.ops.curves.sigmoid import Atan, Erf, Sigmoid, Softsign, Tanh

@@ -7,6 +7,7 @@ and every choice of them is sound.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,3 +141,8 @@ class Piecewise(Curve, register=False):
             nearer = inside & ~((point - middle).abs() <= (kink - middle).abs())
             point = torch.where(nearer, torch.full_like(point, kink), point)
         return point
+
+
+def is_single(value: float) -> bool:
+    """Tell whether float32 has a number."""
+    return not math.isfinite(value) or float(torch.tensor(value, dtype=torch.float32)) == value

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from verifier.ops.curves.curve import is_single
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -56,8 +57,8 @@ class Power(Smooth):
         """See ``Op.forward``."""
         if self.whole:
             return x[0] ** int(self.exponent)
-        if x[0].dtype == torch.float32 and float(torch.tensor(self.exponent, dtype=torch.float32)) != self.exponent:
-            return (x[0].double() ** self.exponent).to(x[0])  # float32 has no such exponent
+        if x[0].dtype == torch.float32 and not is_single(self.exponent):
+            return (x[0].double() ** self.exponent).to(x[0])
         return x[0] ** self.exponent
 
     def derivative(self, x: Tensor, piece: int) -> Tensor:

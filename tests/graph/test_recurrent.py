@@ -1,4 +1,4 @@
-"""Recurrent layers, normalisation, reductions, powers and Einstein sums, against onnxruntime."""
+"""Recurrent layers, against onnxruntime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from tests.graph.test_import import assert_same_function, ints, model, one, scalar, weights
+from tests.graph.models import assert_same_function, model, weights
 from verifier.errors import UnsupportedError
 from verifier.graph.onnx_import import load
 
@@ -143,149 +143,3 @@ def test_sequences_of_several_lengths(kind: str, start: bool, direction: str, le
 def test_lengths_beyond_the_sequence_are_refused(length: int) -> None:
     with pytest.raises(UnsupportedError, match="lengths"):
         load(recurrent("GRU", lengths=length))
-
-
-NORMALISED = {
-    "Layer": one("LayerNormalization", (2, 3, 4), weights(4), weights(4), opset=17),
-    "Layer-axis": one(
-        "LayerNormalization", (2, 3, 4), weights(3, 4), axis=1, epsilon=0.1, opset=17, outputs=("y", "mean", "inverse")
-    ),
-    "Instance": one("InstanceNormalization", (2, 3, 4, 2), weights(3), weights(3), epsilon=0.01),
-    "Instance-1": one("InstanceNormalization", (1, 3, 5), weights(3), weights(3)),
-    "Group-21": one("GroupNormalization", (2, 6, 3), weights(6), weights(6), num_groups=2, opset=21),
-    "MeanVariance": one("MeanVarianceNormalization", (2, 3, 4, 2)),
-    "MeanVariance-axes": one("MeanVarianceNormalization", (2, 3, 4, 2), axes=[1, 2]),
-    "Lp": one("LpNormalization", (2, 3, 4)),
-    "Lp-1": one("LpNormalization", (2, 3, 4), axis=1, p=1),
-    "LRN": one("LRN", (1, 7, 2, 3), size=3, alpha=0.5),
-    "LRN-powers": one("LRN", (1, 7, 2, 3), size=5, alpha=0.5, beta=0.3, bias=2.0),
-}
-
-REDUCED = {
-    f"{op}-{k}": one(op, (2, 3, 4), **attributes)
-    for op in ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceProd")
-    for k, attributes in enumerate([{}, {"axes": [1]}, {"axes": [0, -1], "keepdims": 0}])
-} | {
-    f"{op}-new": one(op, (2, 3, 4), ints(-1), opset=18)
-    for op in ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceProd")
-}
-
-POWERS = {
-    "Pow-broadcast": one("Pow", (2, 3), np.full((4, 1, 3), 2, dtype=np.float32)),
-    "Pow-several": one("Pow", (2, 3), np.float32([1, 2, 3])),
-    "Pow-several-up": one("Pow", (3,), np.float32([[0, 2, 3], [1, 1, 4]])),
-    "Pow-zero": one("Pow", (2, 3), scalar(0)),
-    "Pow-of-constant": one("Pow", (2, 3), before=[np.float32([0.5, 1, 3])]),
-}
-
-CURVES = {op: one(op, (2, 3)) for op in ("Sinh", "Cosh", "Asinh")} | {
-    "Shrink": one("Shrink", (4, 5)),
-    "Shrink-soft": one("Shrink", (4, 5), lambd=0.75, bias=0.75),
-}
-
-RESIZED = {
-    f"Resize-cubic-{mode}-{outside}-{k}": one(
-        "Resize",
-        (1, 1, 4, 5),
-        None,
-        np.array([1, 1, *factor], dtype=np.float32),
-        mode="cubic",
-        coordinate_transformation_mode=mode,
-        exclude_outside=outside,
-        cubic_coeff_a=-0.5 if k else -0.75,
-    )
-    for mode in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
-    for outside in (0, 1)
-    for k, factor in enumerate([(2, 3), (0.5, 0.6)])
-}
-
-
-@pytest.mark.parametrize(
-    "proto",
-    [pytest.param(p, id=name) for table in (NORMALISED, REDUCED, POWERS, CURVES, RESIZED) for name, p in table.items()],
-)
-def test_one_operator(proto: onnx.ModelProto) -> None:
-    assert_same_function(proto)
-
-
-def test_groups_have_factors_before_opset_21() -> None:
-    proto = one("GroupNormalization", (2, 6, 3), weights(2), weights(2), num_groups=2, opset=18)
-    x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype(np.float32)
-    expected = ReferenceEvaluator(proto).run(None, {"x": x})[0].reshape(-1)
-    found = load(proto)(torch.from_numpy(x).double().reshape(1, -1))[0].numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_logarithms_of_sums() -> None:
-    nodes = [helper.make_node("Exp", ["x"], ["e"]), helper.make_node("ReduceLogSum", ["e"], ["y"], axes=[1])]
-    assert_same_function(model(nodes, {"x": (2, 3)}))
-
-
-@pytest.mark.parametrize("op", ["Asin", "Acos", "Atanh", "Acosh"])
-def test_curves_on_a_part_of_the_line(op: str) -> None:
-    inside = helper.make_node("Cosh" if op == "Acosh" else "Softsign", ["x"], ["s"])
-    assert_same_function(model([inside, helper.make_node(op, ["s"], ["y"])], {"x": (2, 3)}))
-
-
-@pytest.mark.parametrize("second", [(2, 3), (3,)])
-def test_powers_of_two_variables(second: tuple[int, ...]) -> None:
-    nodes = [helper.make_node("Exp", ["a"], ["e"]), helper.make_node("Pow", ["e", "b"], ["y"])]
-    assert_same_function(model(nodes, {"a": (2, 3), "b": second}))
-
-
-EINSUMS = [
-    "ij->ji",
-    "ii->i",
-    "ii->",
-    "ij->",
-    "ij->i",
-    "ij,jk->ik",
-    "ij,jk",
-    "ij,jk->ki",
-    "ij,kj->ik",
-    "bij,bjk->bik",
-    "bhid,bhjd->bhij",
-    "...ij,...jk->...ik",
-    "...ij,jk->...ik",
-    "ij,ij->ij",
-    "ij,ij->",
-    "ij,ij->i",
-    "i,j->ij",
-    "ij,k->ikj",
-    "ij,kl->jk",
-    "ij,jk,kl->il",
-    "ij,jk,ik->i",
-    "iij,jk->ik",
-    "bi,oij,bj->bo",
-    "...i,...i->...",
-    "...,...j->...j",
-]
-SIZES = {"i": 3, "j": 2, "k": 4, "l": 2, "b": 2, "h": 3, "d": 2, "o": 3}
-
-
-def shapes_of(equation: str) -> list[tuple[int, ...]]:
-    """Return shapes that fit an equation; the first operand's ellipsis stands for (2, 1), the others' for (1, 3)."""
-    found = []
-    for k, part in enumerate(equation.split("->")[0].split(",")):
-        front = () if "..." not in part else (2, 1) if k == 0 else (1, 3)
-        found.append((*front, *(SIZES[label] for label in part.replace("...", ""))))
-    return found
-
-
-@pytest.mark.parametrize("constant", [(), (0,), (1,), (2,), (0, 1), (0, 2)])
-@pytest.mark.parametrize("equation", EINSUMS)
-def test_einstein_sums(equation: str, constant: tuple[int, ...]) -> None:
-    shapes = shapes_of(equation)
-    if len(constant) >= len(shapes) or any(k >= len(shapes) for k in constant):
-        return
-    names = [f"o{k}" for k in range(len(shapes))]
-    node = helper.make_node("Einsum", names, ["y"], equation=equation)
-    constants = {names[k]: weights(*shapes[k]) for k in constant}
-    inputs = {name: shape for name, shape in zip(names, shapes, strict=True) if name not in constants}
-    assert_same_function(model([node], inputs, constants))
-
-
-def test_an_einstein_sum_of_one_tensor_with_itself_squares_it() -> None:
-    proto = model([helper.make_node("Einsum", ["x", "x"], ["y"], equation="ij,ij->i")], {"x": (2, 3)})
-    graph = assert_same_function(proto)
-    assert [type(node.op).__name__ for node in graph.nodes.values()].count("Power") == 1
