@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+import verifier.graph.jacobian
 import verifier.graph.onnx_import  # noqa: F401  defines all operators
 from verifier.ops.curves import (
     Clip,

@@ -191,12 +191,22 @@ def joined(op: Any, *x: Array) -> Array:
     return np.concatenate(pieces, op.axis + 1)
 
 
+def pulled_back(op: Any, x: Array) -> Array:
+    """Multiply by the matrix, which the operator's values at all unit vectors make up."""
+    (shape,) = op.shapes
+    inner = RATIONAL[name_of(op.op)]
+    unit = np.eye(int(np.prod(shape, dtype=int))).astype(x.dtype).reshape(-1, *shape)
+    columns = inner(op.op, unit) - inner(op.op, 0 * unit[:1])
+    return (x.reshape(*x.shape[:2], -1) @ columns.reshape(len(unit), -1).T).reshape(*x.shape[:2], *shape)
+
+
 def piece(op: Any, x: Array) -> Array:
     size = int(np.prod(op.shape, dtype=int))
     return x[:, op.start : op.start + size].reshape(len(x), *op.shape)
 
 
 RATIONAL: dict[str, Callable[..., Array]] = {
+    "Adjoint": pulled_back,
     "Abs": lambda op, x: np.where(x < 0, -x, x),
     "Add": lambda op, x, y: x + y,
     "AveragePool": average,
@@ -211,6 +221,8 @@ RATIONAL: dict[str, Callable[..., Array]] = {
     ),
     "Floor": lambda op, x: np.floor(x),
     "Gather": lambda op, x: np.take(x, op.indices.numpy(), op.axis + 1),
+    "Gate": lambda op, x, y: x * y,
+    "Heaviside": lambda op, x: 0 * x + np.where(x > 0, *reversed(op.levels)),
     "LeakyRelu": leaky,
     "Linear": linear,
     "MatMulConstant": stacked_matrices,

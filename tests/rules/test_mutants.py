@@ -16,10 +16,12 @@ from tests.rules.containment import check
 from tests.rules.instances import concrete, shifted
 from tests.rules.references import SMOOTH, name_of
 from verifier.ops import curves
+from verifier.ops.adjoint import Adjoint
 from verifier.ops.arithmetic import Scale, Sub, Translate
 from verifier.ops.conv import Conv, ConvTranspose
 from verifier.ops.curves.shifted import Shifted
 from verifier.ops.curves.smooth import Smooth
+from verifier.ops.gate import Gate
 from verifier.ops.linear import Linear, MatMulConstant
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.pool import AveragePool
@@ -232,6 +234,24 @@ class TurnsOnward(Transpose, register=False):
         return (rows.permute(0, *(axis + 1 for axis in self.perm)),)
 
 
+class CountsTheValueBelow(curves.Heaviside, register=False):
+    def knots(self, x: Box) -> Iterator[tuple[Tensor, Tensor]]:
+        for point, _ in super().knots(x):
+            yield point, self.forward(point)
+
+
+class CrossesItsPlanes(Gate, register=False):
+    def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
+        planes = super().relax(*x, alpha=alpha)
+        assert isinstance(planes, Planes)
+        return Planes(planes.lower_slopes, planes.upper_offset, planes.upper_slopes, planes.lower_offset)
+
+
+class PullsBackHalf(Adjoint, register=False):
+    def magnitude(self, *x: Tensor) -> Tensor:
+        return super().magnitude(*x) / 2
+
+
 def normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -246,7 +266,9 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     *((op, FLAT) for op in (ClaimsToBeExact(0.1), ChordThroughZero(), ChordALittleLow(), BendsTheOtherWay())),
     *((op, FLAT) for op in (IsImprecise(), SlopesByHalf(), Concave(), BendsTooSoon(alpha=2.0), ConvexEverywhere(3.0))),
     *((op, FLAT) for op in (InflectionsTooNear(), FallsOnBothSides(), OutOfPhase(), MixesUpItsBranch())),
-    *((op, FLAT) for op in (RoundsTheOtherWay(), StepsTooLow())),
+    *((op, FLAT) for op in (RoundsTheOtherWay(), StepsTooLow(), CountsTheValueBelow())),
+    (CrossesItsPlanes(), TWICE),
+    (PullsBackHalf(Linear(SQUARE), 0, ((2,),)), [(3, 2)]),
     (ForgetsWhatItDoesNotKnow(PLACED.curve, PLACED.lower, PLACED.upper, PLACED.value), FLAT),
     *((op, TWICE) for op in (ForgetsACorner(), MixesUpPlanes(), SmallTerms(), TooCloseTogether())),
     (NotTransposed(SQUARE), [(2,)]),

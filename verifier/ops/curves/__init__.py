@@ -3,6 +3,7 @@
 from verifier.ops.curves.curve import Curve, Piecewise
 from verifier.ops.curves.exponential import Elu, Exp, HardSwish, Log, Softplus
 from verifier.ops.curves.gelu import Gelu, GeluTanh, Mish, Silu
+from verifier.ops.curves.heaviside import Heaviside
 from verifier.ops.curves.hyperbolic import Acosh, Asinh, Atanh, Cosh, Sinh
 from verifier.ops.curves.jumps import Shrink, Sign, Step, ThresholdedRelu, Within
 from verifier.ops.curves.piecewise import Abs, Clip, LeakyRelu, PRelu
@@ -14,7 +15,20 @@ from verifier.ops.curves.stairs import Ceil, Floor, Round, Trunc
 from verifier.ops.curves.trigonometric import Asin, Cos, Sin, Tan
 
 __all__ = ["Abs", "Atan", "Clip", "Cos", "Curve", "Elu", "Erf", "Exp", "Gelu", "GeluTanh", "HardSwish", "LeakyRelu"]
-__all__ += ["Log", "Mish", "PRelu", "Piecewise", "Power", "Relu", "Sigmoid", "Sign", "Silu", "Sin", "Smooth"]
+__all__ += [
+    "Heaviside",
+    "Log",
+    "Mish",
+    "PRelu",
+    "Piecewise",
+    "Power",
+    "Relu",
+    "Sigmoid",
+    "Sign",
+    "Silu",
+    "Sin",
+    "Smooth",
+]
 __all__ += ["Ceil", "Floor", "Round", "Softplus", "Softsign", "Tan", "Tanh", "ThresholdedRelu"]
 __all__ += ["Acosh", "Asin", "Asinh", "Atanh", "Cosh", "Shrink", "Sinh"]
-__all__ += ["Step", "Trunc", "Within"]
+__all__ += ["Heaviside", "Step", "Trunc", "Within"]

@@ -24,6 +24,14 @@ from verifier.sets import Box, Diagonal, Enclosure
 class Curve(Elementwise, register=False):
     """An elementwise function of one operand; its parameters say where slopes lie in their range."""
 
+    def slope_curve(self) -> Curve:
+        """Return the derivative as a curve of its own; where it jumps, its values are sets.
+
+        Raises:
+            NotImplementedError: the function jumps, or does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no derivative that is known")
+
     @abstractmethod
     def steepest(self, x: Box) -> Tensor:
         """Bound the absolute slope of any line that ``relax`` may use, shape ``(B, *node)`` or broadcastable."""

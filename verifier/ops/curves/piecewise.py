@@ -10,7 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from verifier.ops.curves.curve import Piecewise, is_single
+from verifier.ops.curves.curve import Curve, Piecewise, is_single
+from verifier.ops.curves.heaviside import Heaviside
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box, Window, cut
 
@@ -37,6 +38,10 @@ class LeakyRelu(Piecewise):
         """See ``Curve.slopes``."""
         low, high = sorted((1.0, self.slope))
         return torch.full_like(x.lower, low), torch.full_like(x.lower, high)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Heaviside((self.slope, 1.0))
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -102,6 +107,10 @@ class Abs(Piecewise):
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
         return torch.ones_like(x.lower)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Heaviside((-1.0, 1.0))
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.heaviside import Heaviside
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
@@ -90,6 +91,10 @@ class Relu(Curve):
     def undecided(self, x: Box) -> Tensor:
         """See ``Curve.undecided``."""
         return (x.lower < 0) & (x.upper > 0)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Heaviside()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

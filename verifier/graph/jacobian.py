@@ -1,0 +1,163 @@
+"""A network's Clarke Jacobian as a network: its values are the rows of the Jacobian at the input.
+
+The chain rule is applied node by node, from the outputs to the input, to S rows at once: coefficients ``(S, *node)`` at
+every node. Slopes of rectifiers and their like are set-valued at their kinks, and can be split there like any neuron.
+
+Source: Shi et al., NeurIPS 2022 (arXiv:2210.07394), section 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import singledispatchmethod
+
+import torch
+from torch import Tensor
+
+from verifier.errors import UnsupportedError
+from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
+from verifier.ops.adjoint import Adjoint
+from verifier.ops.arithmetic import Add, Scale, Translate
+from verifier.ops.curves import Clip, Curve, Heaviside, PRelu
+from verifier.ops.gate import Gate
+from verifier.ops.linear import Linear
+from verifier.ops.op import Affine, Op, Shape
+from verifier.ops.product import Product
+from verifier.ops.select import Expand
+from verifier.ops.shape import Reshape
+
+
+def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None = None) -> Graph:
+    """Return the network of ``rows @ J``, or of ``rows @ J @ directions``, with J the Clarke Jacobian at the input.
+
+    Args:
+        graph: from n inputs to m outputs.
+        rows: combinations of outputs, ``(S, m)``; all outputs one by one if left out.
+        directions: vectors ``(n, d)``; the inputs one by one if left out.
+
+    Returns:
+        A network from the same inputs to the S * n (or S * d) numbers, row by row.
+
+    Raises:
+        UnsupportedError: a node has no derivative, for instance because it jumps; it is named.
+
+    Property: over a box, bounds of the result hold for the Jacobian at almost all points, and so for its limits; in
+    directions in which the box has a width.
+    """
+    like = torch.zeros((), dtype=graph.dtype, device=graph.device)
+    rows = torch.eye(graph.n_outputs).to(like) if rows is None else rows.to(like)
+    tape = Tape(list(graph.nodes.values())[:-1], len(rows), {node.name: node.shape for node in graph.nodes.values()})
+    tape.pulled[OUTPUT] = [tape.constant(rows)]
+    for node in reversed(list(graph.nodes.values())):
+        if node.op is not None and node.name in tape.pulled:
+            tape.pull(node)
+    if INPUT not in tape.pulled:  # nothing depends on it
+        tape.pulled[INPUT] = [tape.constant(rows.new_zeros(len(rows), graph.n_inputs))]
+    found, width = tape.rows(INPUT), graph.n_inputs
+    if directions is not None:
+        width = directions.shape[1]
+        found = tape.add(Linear(directions.to(like)), (found,), (len(rows), width))
+    tape.nodes.append(Node(OUTPUT, Reshape((len(rows) * width,)), (found,), (len(rows) * width,)))
+    return Graph(
+        tape.nodes, graph.inputs, (Port("jacobian", (len(rows), width), "float32"),), graph.dtype, graph.device
+    )
+
+
+@dataclass
+class Tape:
+    """Nodes in the making.
+
+    Attributes:
+        nodes: those of the network itself but its output, and what was added.
+        count: the rows S.
+        shapes: of all nodes.
+        pulled: by node, the names of all coefficients that arrive at it, to be added up.
+    """
+
+    nodes: list[Node]
+    count: int
+    shapes: dict[str, Shape]
+    pulled: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, op: Op, parents: tuple[str, ...], shape: Shape) -> str:
+        """Add a node; return its name."""
+        name = f"<derivative {len(self.nodes)}>"
+        self.nodes.append(Node(name, op, parents, shape))
+        self.shapes[name] = shape
+        return name
+
+    def constant(self, value: Tensor) -> str:
+        """Add a node of a constant value."""
+        (inputs,) = self.shapes[INPUT]
+        flat = self.add(Linear(value.new_zeros(inputs, value.numel()), value.flatten()), (INPUT,), (value.numel(),))
+        return self.add(Reshape(tuple(value.shape)), (flat,), tuple(value.shape))
+
+    def rows(self, name: str) -> str:
+        """Return the sum of all that arrives at a node."""
+        first, *others = self.pulled[name]
+        for other in others:
+            first = self.add(Add(), (first, other), self.shapes[first])
+        return first
+
+    def pull(self, node: Node) -> None:
+        """Pull the rows at a node back to its operands."""
+        assert node.op is not None
+        rows = self.rows(node.name)
+        for parent, found in zip(node.parents, self.through(node.op, node, rows), strict=True):
+            self.pulled.setdefault(parent, []).append(found)
+
+    @singledispatchmethod
+    def through(self, op: Op, node: Node, rows: str) -> Sequence[str]:
+        """Return the coefficients at each operand of a node, given those at the node."""
+        del rows
+        kind = type(op).__name__
+        raise UnsupportedError(f"node {node.name!r} ({kind}) has no derivative; continuous functions have")
+
+    @through.register
+    def _(self, op: Affine, node: Node, rows: str) -> Sequence[str]:
+        shapes = tuple(self.shapes[parent] for parent in node.parents)
+        if isinstance(op, Reshape):
+            return [self.add(Reshape((self.count, *shapes[0])), (rows,), (self.count, *shapes[0]))]
+        return [self.add(Adjoint(op, k, shapes), (rows,), (self.count, *shape)) for k, shape in enumerate(shapes)]
+
+    @through.register
+    def _(self, op: Product, node: Node, rows: str) -> Sequence[str]:
+        del op
+        return [self.gate(other, rows) for other in reversed(node.parents)]
+
+    @through.register
+    def _(self, op: Curve, node: Node, rows: str) -> Sequence[str]:
+        try:
+            slope = op.slope_curve()
+        except NotImplementedError as error:
+            raise UnsupportedError(f"node {node.name!r}: {error}") from None
+        return [self.gate(self.add(slope, node.parents, node.shape), rows)]
+
+    @through.register
+    def _(self, op: PRelu, node: Node, rows: str) -> Sequence[str]:
+        risen = self.add(Heaviside(), node.parents, node.shape)
+        bend = self.add(Scale(1 - op.slope, roundings=1), (risen,), node.shape)
+        return [self.gate(self.add(Translate(op.slope), (bend,), node.shape), rows)]
+
+    @through.register
+    def _(self, op: Clip, node: Node, rows: str) -> Sequence[str]:
+        if op.high <= op.low:
+            return [self.constant(torch.zeros(self.count, *node.shape, dtype=torch.float64))]
+        bends = [bend for bend in (op.low, op.high) if math.isfinite(bend)]
+        if not bends:
+            return [rows]
+        steps = []
+        for bend in bends:
+            levels = (0.0, 1.0) if bend == op.low else (1.0, 0.0)
+            moved = Translate(torch.full([1] * len(node.shape), -bend, dtype=torch.float64))
+            steps.append(self.add(Heaviside(levels), (self.add(moved, node.parents, node.shape),), node.shape))
+        for step in steps:  # between two bends, both slopes are 1
+            rows = self.gate(step, rows)
+        return [rows]
+
+    def gate(self, slope: str, rows: str) -> str:
+        """Multiply rows ``(S, *node)`` by the slope of the same node."""
+        shape = (self.count, *self.shapes[slope])
+        return self.add(Gate(), (self.add(Expand(shape), (slope,), shape), rows), shape)
