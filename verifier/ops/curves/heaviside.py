@@ -27,8 +27,12 @@ class Heaviside(TwoLevels):
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``: at 0, the constant below."""
-        low, high = self.levels
-        return torch.where(x[0] > 0, high, low).to(x[0])
+        return self._level(x[0] > 0, x[0])
+
+    def _level(self, above: Tensor, like: Tensor) -> Tensor:
+        """Return the constants of some sides."""
+        low, high = (torch.full_like(like, level) for level in self.levels)
+        return torch.where(above, high, low)
 
     @property
     def exact(self) -> bool:
@@ -42,10 +46,9 @@ class Heaviside(TwoLevels):
 
     def knots(self, x: Box) -> Iterator[tuple[Tensor, Tensor]]:
         """See ``Piecewise.knots``; a box that is nothing but 0 has both constants."""
-        low, high = self.levels
         point = x.lower == x.upper
-        first = torch.where((x.lower > 0) | ((x.lower == 0) & ~point), high, low).to(x.lower)
-        last = torch.where((x.upper > 0) | ((x.upper == 0) & point), high, low).to(x.lower)
+        first = self._level((x.lower > 0) | ((x.lower == 0) & ~point), x.lower)
+        last = self._level((x.upper > 0) | ((x.upper == 0) & point), x.lower)
         kink = torch.zeros_like(x.lower).clamp(x.lower, x.upper)
         yield from ((x.lower, first), (x.upper, last), (kink, first), (kink, last))
 
@@ -59,4 +62,4 @@ class Heaviside(TwoLevels):
         """See ``Op.samples``."""
         yield Heaviside(), [(1, 7)]
         yield Heaviside((-1.0, 1.0)), [(1, 7)]
-        yield Heaviside((2.0, -0.5)), [(3, 2)]
+        yield Heaviside((2.1, -0.7)), [(3, 2)]
