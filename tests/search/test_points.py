@@ -15,7 +15,7 @@ from verifier.ops.curves import Elu, Exp, Log, Power, Relu, Sigmoid, Sin, Smooth
 from verifier.ops.product import Product
 from verifier.search.branching import tables
 from verifier.search.branching.points import BranchPoints
-from verifier.search.branching.tables import PARTS, PointTable, build, key, table_of
+from verifier.search.branching.tables import PARTS, PointTable, build, kept, key, table_of
 from verifier.search.root import Root
 from verifier.sets import Box
 
@@ -23,9 +23,9 @@ CURVES = {"sigmoid": Sigmoid(), "sin": Sin(), "elu": Elu(1.5), "log": Log(), "in
 
 
 def table_for(*curves: Smooth) -> PointTable:
-    name = key(curves)
-    assert name is not None
-    return table_of(name, *curves)
+    table = table_of(curves)
+    assert table is not None
+    return table
 
 
 def left(curves: list[Smooth], box: Box, point: Tensor) -> Tensor:
@@ -80,20 +80,20 @@ def test_tables_are_kept_and_damaged_ones_made_anew(cache: Path, monkeypatch: py
         return build(curves)
 
     monkeypatch.setattr(tables, "build", counted)
-    table = table_of.__wrapped__("a name", Exp())
-    again = table_of.__wrapped__("a name", Exp())
+    table = kept("a name", [Exp()])
+    again = kept("a name", [Exp()])
     assert len(made) == 1
     assert torch.equal(table.parts, again.parts)
     files = set(cache.rglob("*.npy"))
-    table_of.__wrapped__("another name", Exp())
+    kept("another name", [Exp()])
     (file,) = set(cache.rglob("*.npy")) - files
     for damage in (b"", b"\x93NUMPY", file.read_bytes()[:-5]):
         file.write_bytes(damage)
-        assert torch.equal(table_of.__wrapped__("another name", Exp()).parts, table.parts)
+        assert torch.equal(kept("another name", [Exp()]).parts, table.parts)
     np.save(file, np.full((3, 3), 0.5))
-    assert torch.equal(table_of.__wrapped__("another name", Exp()).parts, table.parts)
+    assert torch.equal(kept("another name", [Exp()]).parts, table.parts)
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))  # no folder can be made below a file
-    assert torch.equal(table_of.__wrapped__("a third name", Exp()).parts, table.parts)
+    assert torch.equal(kept("a third name", [Exp()]).parts, table.parts)
 
 
 def test_keys_tell_functions_apart() -> None:

@@ -15,7 +15,6 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +116,18 @@ def key(curves: Sequence[Smooth]) -> str | None:
     return "-".join(sorted(words))
 
 
-@lru_cache(maxsize=256)
-def table_of(name: str, *curves: Smooth) -> PointTable:
+def table_of(curves: Sequence[Smooth]) -> PointTable | None:
+    """Return the table of a set of functions; None where they have no name."""
+    name = key(curves)
+    if name is not None and name not in _tables:
+        _tables[name] = kept(name, curves)
+    return None if name is None else _tables[name]
+
+
+_tables: dict[str, PointTable] = {}
+
+
+def kept(name: str, curves: Sequence[Smooth]) -> PointTable:
     """Read the table of functions that ``key`` named from the cache folder, or make it and write it there."""
     folder = Path(platformdirs.user_cache_dir("nn-verifier")) / "branching-points" / f"v{VERSION}"
     path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"
