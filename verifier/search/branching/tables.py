@@ -28,11 +28,8 @@ from verifier.sets import Box, Diagonal
 VERSION = 1
 """Of the tables: to be raised with every change of the grid, the objective or the relaxations of smooth functions."""
 
-REACH, ENDS = 90.0, 49
+REACH, ENDS = 90.0, 129
 """Ends of boxes in a table: so many, up to this size, dense around 0 and sparse far from it."""
-
-PARTS = 24
-"""A box is tried to be split at every multiple of its width over this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,23 +69,27 @@ def _weight(part: Tensor, side: int) -> Tensor:
 
 
 def build(curves: Sequence[Smooth]) -> PointTable:
-    """Find the best points for a neuron that all these functions read: the middle where they are undefined."""
+    """Find the best points for a neuron that all these functions read: the middle where they are undefined.
+
+    Other ends on the grid are tried, with the lowest point of a parabola through the best and its neighbours.
+    """
     ends = grid()
     i, j = torch.triu_indices(ENDS, ENDS, 1)
-    lower, upper = ends[i], ends[j]
-    left = torch.full((len(i), PARTS + 1), torch.inf, dtype=torch.float64)
-    right = left.clone()
-    for k in range(1, PARTS):
-        point = lower + k / PARTS * (upper - lower)
-        left[:, k], right[:, k] = _area(curves, Box(lower, point)), _area(curves, Box(point, upper))
-    area = (left + right).nan_to_num(nan=torch.inf)
-    best = area.argmin(1, keepdim=True)
-    before, here, after = (area.gather(1, (best + k).clamp(0, PARTS)) for k in (-1, 0, 1))
-    bend = before - 2 * here + after  # the lowest point of the parabola through the three
-    step = torch.where(bend.isfinite() & (bend > 0), (before - after) / (2 * bend), 0).clamp(-0.5, 0.5)
-    part = torch.where(here.isfinite(), (best + step) / PARTS, 0.5).squeeze(1)
+    area = torch.zeros(ENDS, ENDS, dtype=torch.float64)
+    area[i, j] = _area(curves, Box(ends[i], ends[j])).nan_to_num(nan=torch.inf)
+    k = torch.arange(ENDS)
+    inside = (i.unsqueeze(1) < k) & (k < j.unsqueeze(1))
+    left = (area[i] + area[:, j].T).masked_fill(~inside, torch.inf)  # (pairs, ENDS)
+    best = left.argmin(1)
+    low, middle, high = (area[i, k] + area[k, j] for k in (best - 1, best, best + 1))
+    before, after = ends[best] - ends[best - 1], ends[best + 1] - ends[best]
+    rise, fall = (low - middle) * after, (high - middle) * before
+    step = (rise * after - fall * before) / (2 * (rise + fall))
+    point = ends[best] + torch.where(step.isfinite(), step.clamp(-before / 2, after / 2), 0)
+    part = (point - ends[i]) / (ends[j] - ends[i])
+    usable = left.gather(1, best.unsqueeze(1)).squeeze(1).isfinite()
     parts = torch.full((ENDS, ENDS), 0.5, dtype=torch.float64)
-    parts[i, j] = part
+    parts[i, j] = torch.where(usable, part, 0.5)
     return PointTable(parts)
 
 
