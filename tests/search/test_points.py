@@ -51,6 +51,19 @@ def test_points_are_hardly_worse_than_the_best_and_better_than_the_middle(name: 
     assert (found / scale).mean() < (middle / scale).mean() - 0.02
 
 
+@pytest.mark.parametrize("curve", [Power(2.0), Sin(), Sigmoid()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_of_boxes_beyond_the_table_are_inside_of_them(curve: Smooth, dtype: torch.dtype) -> None:
+    box = Box(
+        torch.tensor([100.0, -200.0, 80.0, -1e6, -1.0, 90.0, -1e3], dtype=dtype),
+        torch.tensor([200.0, -100.0, 1e5, -70.0, 1e5, 91.0, 1e3], dtype=dtype),
+    )
+    point = table_for(curve).at(box)
+    assert ((box.lower < point) & (point < box.upper)).all()
+    one_sided = (box.lower > 0) | (box.upper < 0)
+    torch.testing.assert_close(point[one_sided], box.centre[one_sided])
+
+
 def test_several_functions_share_a_point() -> None:
     box, curves = drawn_boxes(200, -5.0, 5.0), [Tanh(), Elu(1.5)]
     both = left(curves, box, table_for(*curves).at(box)).sum()

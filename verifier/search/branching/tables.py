@@ -39,7 +39,10 @@ class PointTable:
     parts: Tensor
 
     def at(self, box: Box) -> Tensor:
-        """Return a point inside of each box, interpolated from its neighbours on the grid."""
+        """Return a point inside of each box, interpolated from its neighbours on the grid.
+
+        Of a box that leaves the table on one side of 0 it is the middle.
+        """
         ends = Box(box.lower.double().clamp(-REACH, REACH), box.upper.double().clamp(-REACH, REACH))
         parts, table = torch.zeros_like(ends.lower), self.parts.to(box.lower.device)
         cells = [_cell(end) for end in (ends.lower, ends.upper)]
@@ -47,7 +50,9 @@ class PointTable:
             for far in (0, 1):
                 weight = _weight(cells[0][1], near) * _weight(cells[1][1], far)
                 parts += weight * table[cells[0][0] + near, cells[1][0] + far]
-        return (ends.lower + parts * (ends.upper - ends.lower)).to(box.lower).clamp(box.lower, box.upper)
+        point = (ends.lower + parts * (ends.upper - ends.lower)).to(box.lower).clamp(box.lower, box.upper)
+        known = (box.magnitude <= REACH) | ((box.lower < 0) & (box.upper > 0))
+        return torch.where(known, point, box.centre)
 
 
 def grid() -> Tensor:
