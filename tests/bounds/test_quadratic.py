@@ -122,3 +122,10 @@ def test_convex_sums_are_bounded_by_their_tangent_planes(dtype: torch.dtype) -> 
     tangent = (middle @ matrix * middle).sum() - (2 * middle @ matrix).abs() @ box.radius.double().flatten()
     assert float(better.minimum(box)) == pytest.approx(float(tangent), rel=1e-3)
     assert float(plain.minimum(box)) < float(tangent) - 0.5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_points_are_bounded_as_they_were(dtype: torch.dtype) -> None:
+    graph, box = quadratic(torch.eye(3).double()).to(dtype), boxes(3, (0.0, 0.0), 1).to(dtype)
+    plain, better = both(graph, box, torch.ones(2, 1, 1, dtype=dtype), forward=True)
+    torch.testing.assert_close(better.minimum(box), plain.minimum(box))

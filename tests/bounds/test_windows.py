@@ -98,6 +98,26 @@ def test_tiles_bound_like_whole_nodes(net: Callable[[int], Graph], monkeypatch: 
         torch.testing.assert_close(found[0][name].upper, found[1][name].upper)
 
 
+def test_windows_of_other_axes_than_space_are_let_go() -> None:
+    generator, net = drawn(0), Net(4 * 32)
+    net.add(View(0, (1, 4, 32)))
+    net.add(ConvTranspose(normal(generator, 4, 4, 2), normal(generator, 4), (2,), (0,), (1,)))
+    line = net.nodes[-1]
+    net.add(Reshape((1, 4, 8, 8)))
+    net.add(ConvTranspose(normal(generator, 4, 2, 2, 2), None, (2, 2), (0, 0), (1, 1)))
+    net.add(Reshape((2, 16, 16)))
+    graph = net.graph()
+    bounds = bound_nodes(graph, boxes(graph.n_inputs, (0.3,), 1), INTERVAL)
+    for node, window in ((line, (slice(1, 3), slice(7, 20))), (net.nodes[-2], (slice(3, 7),))):
+        rows = torch.zeros(1, 2, *node.shape, dtype=torch.float64)
+        rows[(..., *window)] = normal(generator, 1, 2, *rows[(..., *window)].shape[2:])
+        local = bounds.within(Piece(node, windows_above(graph, node.name, window), torch.arange(0)))
+        part = local.rows(rows[(..., *window)], node.name)
+        torch.testing.assert_close(
+            part.minimum(local.boxes[INPUT]), bounds.rows(rows, node.name).minimum(bounds.boxes[INPUT])
+        )
+
+
 def test_pieces_hold_every_element_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "STEP", 0)
     graph = strided(1)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.bounds.nets import bilinear, boxes, dense, drawn
+from tests.bounds.nets import bilinear, boxes, dense, drawn, residual
 from tests.search.test_splitting import THREE, spec_of
+from verifier.bounds import windows
 from verifier.graph.graph import Graph
 from verifier.ops.curves import Sigmoid, Sin, Tanh
 from verifier.problem import Cases
@@ -21,7 +22,8 @@ from verifier.sets import Box
 
 def problem(graph: Graph, seed: int) -> tuple[NeuronSplitting, NeuronDomains, Box]:
     box = boxes(graph.n_inputs, (0.6,), seed)
-    cases = Cases.of(spec_of(box, THREE[:1]), graph)
+    conditions = THREE[:1] if graph.n_outputs == 2 else [([[1.0, 0.0, -1.0]], [0.0])]
+    cases = Cases.of(spec_of(box, conditions), graph)
     root = Root.cheap(graph, box).crown()
     strategy = NeuronSplitting(root, cases, iterations=0)
     zero = torch.zeros(1, dtype=torch.long)
@@ -42,10 +44,12 @@ def bound(strategy: NeuronSplitting, domains: NeuronDomains) -> torch.Tensor:
     return Batch(*strategy.fast, strategy.neurons, domains).evaluate(Variables.of(domains, torch.float32, [])).least
 
 
+@pytest.mark.parametrize("step", [windows.STEP, 0])  # 0: in as many tiles as possible
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("net", [bilinear, lambda seed: dense(seed, [3, 6, 5, 2], curve=Sigmoid())])
-def test_shortcuts_hold_the_neurons(net: object, seed: int) -> None:
+@pytest.mark.parametrize("net", [bilinear, residual, lambda seed: dense(seed, [3, 6, 5, 2], curve=Sigmoid())])
+def test_shortcuts_hold_the_neurons(net: object, seed: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert callable(net)
+    monkeypatch.setattr(windows, "STEP", step)
     graph = net(seed)
     strategy, _, box = problem(graph, seed)
     known = shortcuts(strategy.fast[0], strategy.neurons)

@@ -15,7 +15,7 @@ from verifier.ops.curves import Elu, Exp, Log, Power, Relu, Sigmoid, Sin, Smooth
 from verifier.ops.product import Product
 from verifier.search.branching import tables
 from verifier.search.branching.points import BranchPoints
-from verifier.search.branching.tables import PARTS, PointTable, build, key, table_of
+from verifier.search.branching.tables import PointTable, build, kept, key, table_of
 from verifier.search.root import Root
 from verifier.sets import Box
 
@@ -23,9 +23,9 @@ CURVES = {"sigmoid": Sigmoid(), "sin": Sin(), "elu": Elu(1.5), "log": Log(), "in
 
 
 def table_for(*curves: Smooth) -> PointTable:
-    name = key(curves)
-    assert name is not None
-    return table_of(name, *curves)
+    table = table_of(curves)
+    assert table is not None
+    return table
 
 
 def left(curves: list[Smooth], box: Box, point: Tensor) -> Tensor:
@@ -43,12 +43,25 @@ def test_points_are_hardly_worse_than_the_best_and_better_than_the_middle(name: 
     curve = CURVES[name]
     box = drawn_boxes(300, *((0.1, 6.0) if name in ("log", "inverse") else (-6.0, 6.0)))
     width = box.upper - box.lower
-    tries = [left([curve], box, box.lower + k / PARTS * width) for k in range(1, PARTS)]
+    tries = [left([curve], box, box.lower + k / 24 * width) for k in range(1, 24)]
     best, middle = torch.stack(tries).amin(0), left([curve], box, box.centre)
     found = left([curve], box, table_for(curve).at(box))
     scale = middle + 1e-6 * width
     assert ((found - best) / scale).mean() < 0.02
     assert (found / scale).mean() < (middle / scale).mean() - 0.02
+
+
+@pytest.mark.parametrize("curve", [Power(2.0), Sin(), Sigmoid()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_of_boxes_beyond_the_table_are_inside_of_them(curve: Smooth, dtype: torch.dtype) -> None:
+    box = Box(
+        torch.tensor([100.0, -200.0, 80.0, -1e6, -1.0, 90.0, -1e3], dtype=dtype),
+        torch.tensor([200.0, -100.0, 1e5, -70.0, 1e5, 91.0, 1e3], dtype=dtype),
+    )
+    point = table_for(curve).at(box)
+    assert ((box.lower < point) & (point < box.upper)).all()
+    one_sided = (box.lower > 0) | (box.upper < 0)
+    torch.testing.assert_close(point[one_sided], box.centre[one_sided])
 
 
 def test_several_functions_share_a_point() -> None:
@@ -80,20 +93,20 @@ def test_tables_are_kept_and_damaged_ones_made_anew(cache: Path, monkeypatch: py
         return build(curves)
 
     monkeypatch.setattr(tables, "build", counted)
-    table = table_of.__wrapped__("a name", Exp())
-    again = table_of.__wrapped__("a name", Exp())
+    table = kept("a name", [Exp()])
+    again = kept("a name", [Exp()])
     assert len(made) == 1
     assert torch.equal(table.parts, again.parts)
     files = set(cache.rglob("*.npy"))
-    table_of.__wrapped__("another name", Exp())
+    kept("another name", [Exp()])
     (file,) = set(cache.rglob("*.npy")) - files
     for damage in (b"", b"\x93NUMPY", file.read_bytes()[:-5]):
         file.write_bytes(damage)
-        assert torch.equal(table_of.__wrapped__("another name", Exp()).parts, table.parts)
+        assert torch.equal(kept("another name", [Exp()]).parts, table.parts)
     np.save(file, np.full((3, 3), 0.5))
-    assert torch.equal(table_of.__wrapped__("another name", Exp()).parts, table.parts)
+    assert torch.equal(kept("another name", [Exp()]).parts, table.parts)
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))  # no folder can be made below a file
-    assert torch.equal(table_of.__wrapped__("a third name", Exp()).parts, table.parts)
+    assert torch.equal(kept("a third name", [Exp()]).parts, table.parts)
 
 
 def test_keys_tell_functions_apart() -> None:

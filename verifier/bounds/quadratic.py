@@ -17,6 +17,7 @@ from verifier.bounds.backward import LinearBound
 from verifier.bounds.forward import Form
 from verifier.bounds.rounding import gamma
 from verifier.bounds.schedule import Bounds
+from verifier.graph.graph import INPUT
 from verifier.ops.product import Product
 from verifier.sets import Box, flat
 
@@ -36,6 +37,8 @@ def raised(bounds: Bounds, found: LinearBound, record: Mapping[str, Tensor]) -> 
     """
     offset, error = found.offset, found.error
     assert error is not None
+    if not bounds.forms[INPUT].columns:  # points are no forms of anything
+        return found
     for name, rows in record.items():
         node = bounds.graph.nodes[name]
         if isinstance(node.op, Product):

@@ -189,9 +189,9 @@ class ConvTranspose(Convolution):
 
     def reads(self, window: Window, shapes: list[Shape]) -> list[Window]:
         """See ``Affine.reads``: the elements whose kernels overlap the window."""
-        steps = zip(
-            window, self.stride, self.padding, self.dilation, self.weight.shape[2:], shapes[0][2:], strict=False
-        )
+        if len(window) != len(self.stride):
+            return [()]
+        steps = zip(window, self.stride, self.padding, self.dilation, self.weight.shape[2:], shapes[0][2:], strict=True)
         parts = tuple(
             slice(
                 max(-((gap * (kernel - 1) - part.start - pad) // stride), 0),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from verifier.bounds.backward import backward
 from verifier.bounds.schedule import Bounds
-from verifier.bounds.windows import pieces
+from verifier.bounds.windows import pieces, seen_inputs
 from verifier.graph.graph import INPUT
 from verifier.search.neuron_batch import NeuronDomains
 from verifier.search.neurons import Neurons, Reader
@@ -58,8 +58,12 @@ def shortcuts(bounds: Bounds, neurons: Neurons) -> dict[str, Shortcut] | None:
         for piece in pieces(graph, graph.nodes[name], index, 1):
             rows = piece.unit_rows(index[piece.index], box.lower).unsqueeze(0)
             linear = backward(graph, name, rows, bounds.within(piece).enclosures)
-            middle = linear.offset[0] + linear.coefficients[0] @ box.centre[0]
-            (lower, upper), (least, most) = (linear.coefficients[0] * box.radius[0]).chunk(2), middle.chunk(2)
+            coefficients, seen = linear.coefficients[0], seen_inputs(graph, piece.windows)
+            if seen is not None:
+                whole = coefficients.new_zeros(len(coefficients), graph.n_inputs)
+                coefficients = whole.index_copy(1, seen, coefficients)
+            middle = linear.offset[0] + coefficients @ box.centre[0]
+            (lower, upper), (least, most) = (coefficients * box.radius[0]).chunk(2), middle.chunk(2)
             parts.append((lower, least, -upper, -most))
             order.append(piece.index)
         back = torch.cat(order).argsort()

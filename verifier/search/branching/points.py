@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.product import Product
-from verifier.search.branching.tables import PointTable, key, table_of
+from verifier.search.branching.tables import PointTable, table_of
 from verifier.search.neurons import Neurons, Operand
 from verifier.sets import Box
 
@@ -54,9 +54,10 @@ class BranchPoints:
             for pattern in read.unique(dim=1).T:
                 ops = [reader.op for (reader, _), here in zip(self.readers[name], pattern, strict=True) if here]
                 curves = [op for op in ops if isinstance(op, Smooth)]
-                known = key(curves)
-                if curves and known and all(isinstance(op, (Smooth, Product)) for op in ops):
-                    found.append(((read == pattern.unsqueeze(1)).all(0), table_of(known, *curves)))
+                if curves and all(isinstance(op, (Smooth, Product)) for op in ops):
+                    table = table_of(curves)
+                    if table is not None:
+                        found.append(((read == pattern.unsqueeze(1)).all(0), table))
             self._found[name] = found
         return self._found[name]
 

@@ -15,7 +15,6 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +28,8 @@ from verifier.sets import Box, Diagonal
 VERSION = 1
 """Of the tables: to be raised with every change of the grid, the objective or the relaxations of smooth functions."""
 
-REACH, ENDS = 90.0, 49
+REACH, ENDS = 90.0, 129
 """Ends of boxes in a table: so many, up to this size, dense around 0 and sparse far from it."""
-
-PARTS = 24
-"""A box is tried to be split at every multiple of its width over this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +39,10 @@ class PointTable:
     parts: Tensor
 
     def at(self, box: Box) -> Tensor:
-        """Return a point inside of each box, interpolated from its neighbours on the grid."""
+        """Return a point inside of each box, interpolated from its neighbours on the grid.
+
+        Of a box that leaves the table on one side of 0 it is the middle.
+        """
         ends = Box(box.lower.double().clamp(-REACH, REACH), box.upper.double().clamp(-REACH, REACH))
         parts, table = torch.zeros_like(ends.lower), self.parts.to(box.lower.device)
         cells = [_cell(end) for end in (ends.lower, ends.upper)]
@@ -51,7 +50,9 @@ class PointTable:
             for far in (0, 1):
                 weight = _weight(cells[0][1], near) * _weight(cells[1][1], far)
                 parts += weight * table[cells[0][0] + near, cells[1][0] + far]
-        return (ends.lower + parts * (ends.upper - ends.lower)).to(box.lower).clamp(box.lower, box.upper)
+        point = (ends.lower + parts * (ends.upper - ends.lower)).to(box.lower).clamp(box.lower, box.upper)
+        known = (box.magnitude <= REACH) | ((box.lower < 0) & (box.upper > 0))
+        return torch.where(known, point, box.centre)
 
 
 def grid() -> Tensor:
@@ -73,23 +74,27 @@ def _weight(part: Tensor, side: int) -> Tensor:
 
 
 def build(curves: Sequence[Smooth]) -> PointTable:
-    """Find the best points for a neuron that all these functions read: the middle where they are undefined."""
+    """Find the best points for a neuron that all these functions read: the middle where they are undefined.
+
+    Other ends on the grid are tried, with the lowest point of a parabola through the best and its neighbours.
+    """
     ends = grid()
     i, j = torch.triu_indices(ENDS, ENDS, 1)
-    lower, upper = ends[i], ends[j]
-    left = torch.full((len(i), PARTS + 1), torch.inf, dtype=torch.float64)
-    right = left.clone()
-    for k in range(1, PARTS):
-        point = lower + k / PARTS * (upper - lower)
-        left[:, k], right[:, k] = _area(curves, Box(lower, point)), _area(curves, Box(point, upper))
-    area = (left + right).nan_to_num(nan=torch.inf)
-    best = area.argmin(1, keepdim=True)
-    before, here, after = (area.gather(1, (best + k).clamp(0, PARTS)) for k in (-1, 0, 1))
-    bend = before - 2 * here + after  # the lowest point of the parabola through the three
-    step = torch.where(bend.isfinite() & (bend > 0), (before - after) / (2 * bend), 0).clamp(-0.5, 0.5)
-    part = torch.where(here.isfinite(), (best + step) / PARTS, 0.5).squeeze(1)
+    area = torch.zeros(ENDS, ENDS, dtype=torch.float64)
+    area[i, j] = _area(curves, Box(ends[i], ends[j])).nan_to_num(nan=torch.inf)
+    k = torch.arange(ENDS)
+    inside = (i.unsqueeze(1) < k) & (k < j.unsqueeze(1))
+    left = (area[i] + area[:, j].T).masked_fill(~inside, torch.inf)  # (pairs, ENDS)
+    best = left.argmin(1)
+    low, middle, high = (area[i, k] + area[k, j] for k in (best - 1, best, best + 1))
+    before, after = ends[best] - ends[best - 1], ends[best + 1] - ends[best]
+    rise, fall = (low - middle) * after, (high - middle) * before
+    step = (rise * after - fall * before) / (2 * (rise + fall))
+    point = ends[best] + torch.where(step.isfinite(), step.clamp(-before / 2, after / 2), 0)
+    part = (point - ends[i]) / (ends[j] - ends[i])
+    usable = left.gather(1, best.unsqueeze(1)).squeeze(1).isfinite()
     parts = torch.full((ENDS, ENDS), 0.5, dtype=torch.float64)
-    parts[i, j] = part
+    parts[i, j] = torch.where(usable, part, 0.5)
     return PointTable(parts)
 
 
@@ -117,8 +122,18 @@ def key(curves: Sequence[Smooth]) -> str | None:
     return "-".join(sorted(words))
 
 
-@lru_cache(maxsize=256)
-def table_of(name: str, *curves: Smooth) -> PointTable:
+def table_of(curves: Sequence[Smooth]) -> PointTable | None:
+    """Return the table of a set of functions; None where they have no name."""
+    name = key(curves)
+    if name is not None and name not in _tables:
+        _tables[name] = kept(name, curves)
+    return None if name is None else _tables[name]
+
+
+_tables: dict[str, PointTable] = {}
+
+
+def kept(name: str, curves: Sequence[Smooth]) -> PointTable:
     """Read the table of functions that ``key`` named from the cache folder, or make it and write it there."""
     folder = Path(platformdirs.user_cache_dir("nn-verifier")) / "branching-points" / f"v{VERSION}"
     path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"
