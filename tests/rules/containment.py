@@ -31,7 +31,7 @@ from verifier.sets import Box, Diagonal, Enclosure, Planes
 ULPS = 2
 """How many units in its last place the value of a smooth curve may be off by, in float64."""
 
-ROUNDED_WITHIN = {"Gelu", "GeluTanh"}
+ROUNDED_WITHIN = {"ErfSlope", "Gelu", "GeluTanh"}
 """Curves that round their operand before a function of it falls steeply: these are units of ``|f(x)| + |x f'(x)|``."""
 
 UNIT, TINY = 2.0**-52, torch.finfo(torch.float64).tiny

@@ -89,6 +89,19 @@ class SlopesByHalf(curves.Atan, register=False):
         return least, (least + most) / 2
 
 
+class BendsWhereTanhSlopeDoes(curves.SigmoidSlope, register=False):
+    bends = curves.TanhSlope.bends
+
+
+class BendsWhereAsinhSlopeDoes(curves.AtanSlope, register=False):
+    bends = curves.AsinhSlope.bends
+
+
+class ForgetsToTurnOver(curves.Scaled, register=False):
+    def _ordered(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        return self.factor * low, self.factor * high
+
+
 class Concave(curves.Exp, register=False):
     curvature = (-1,)
 
@@ -246,6 +259,8 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     *((op, FLAT) for op in (ClaimsToBeExact(0.1), ChordThroughZero(), ChordALittleLow(), BendsTheOtherWay())),
     *((op, FLAT) for op in (IsImprecise(), SlopesByHalf(), Concave(), BendsTooSoon(alpha=2.0), ConvexEverywhere(3.0))),
     *((op, FLAT) for op in (InflectionsTooNear(), FallsOnBothSides(), OutOfPhase(), MixesUpItsBranch())),
+    *((op, FLAT) for op in (BendsWhereTanhSlopeDoes(), BendsWhereAsinhSlopeDoes())),
+    (ForgetsToTurnOver(curves.Sigmoid(), -3.0), FLAT),
     *((op, FLAT) for op in (RoundsTheOtherWay(), StepsTooLow())),
     (ForgetsWhatItDoesNotKnow(PLACED.curve, PLACED.lower, PLACED.upper, PLACED.value), FLAT),
     *((op, TWICE) for op in (ForgetsACorner(), MixesUpPlanes(), SmallTerms(), TooCloseTogether())),

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.power import Power
+from verifier.ops.curves.sigmoid import Sigmoid
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -35,6 +38,10 @@ class Exp(Smooth):
         """See ``Smooth.root``."""
         del piece, within
         return slope.log()
+
+    def slope(self) -> Curve:
+        """See ``Smooth.slope``."""
+        return self
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -64,6 +71,10 @@ class Log(Smooth):
         del piece, within
         return 1 / slope
 
+    def slope(self) -> Curve:
+        """See ``Smooth.slope``; its domain begins farther from 0."""
+        return Power(-1.0)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -90,6 +101,10 @@ class Softplus(Smooth):
         """See ``Smooth.root``."""
         del piece, within
         return slope.logit()
+
+    def slope(self) -> Curve:
+        """See ``Smooth.slope``."""
+        return Sigmoid()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,41 +10,18 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from verifier.ops.curves.smooth import Smooth
+from verifier.ops.curves.searched import Searched
 from verifier.ops.op import Op, Shape
-from verifier.sets import Box
-
-NEWTON = 12
-"""Steps of the search."""
 
 CUBIC = 0.044715
 """The coefficient in Gelu by tanh."""
 
 
 @dataclass(frozen=True, eq=False)
-class Gated(Smooth, register=False):
+class Gated(Searched, register=False):
     """A function with two inflections, convex between them."""
 
     curvature = (-1, 1, -1)
-
-    @abstractmethod
-    def second(self, x: Tensor) -> Tensor:
-        """Return about f''."""
-
-    def root(self, slope: Tensor, piece: int, within: Box) -> Tensor:
-        """See ``Smooth.root``: Newton's steps, kept inside a bracket that shrinks."""
-        rising = self.curvature[piece] > 0
-        low, high = torch.broadcast_tensors(within.lower, slope)[0], torch.broadcast_tensors(within.upper, slope)[0]
-        place = low + (high - low) / 2
-        for _ in range(NEWTON):
-            missing = self.derivative(place, piece) - slope
-            beyond = (missing > 0) == rising
-            low, high = torch.where(beyond, low, place), torch.where(beyond, place, high)
-            step = place - missing / self.second(place)
-            inside = (step >= low) & (step <= high)
-            place = torch.where(inside, step, low + (high - low) / 2)
-        found: Tensor = place
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +40,7 @@ class Gelu(Gated):
         return phi(x) + x * density(x)
 
     def second(self, x: Tensor) -> Tensor:
-        """See ``Gated.second``."""
+        """See ``Searched.second``."""
         return density(x) * (2 - x * x)
 
     @staticmethod
@@ -118,7 +94,7 @@ class GeluTanh(Gated):
         return gate + x * gate * (-inner).sigmoid() * self._inner_slope(x)
 
     def second(self, x: Tensor) -> Tensor:
-        """See ``Gated.second``."""
+        """See ``Searched.second``."""
         inner, slope = self._inner(x), self._inner_slope(x)
         gate, other = inner.sigmoid(), (-inner).sigmoid()
         bend = 12 * math.sqrt(2 / math.pi) * self.cubic * x
@@ -148,7 +124,7 @@ class Silu(Gated):
         return gate + x * gate * (-x).sigmoid()
 
     def second(self, x: Tensor) -> Tensor:
-        """See ``Gated.second``."""
+        """See ``Searched.second``."""
         gate, other = x.sigmoid(), (-x).sigmoid()
         return gate * other * (2 + x * (other - gate))
 
@@ -186,7 +162,7 @@ class Mish(Gated):
         return gate + x * slope
 
     def second(self, x: Tensor) -> Tensor:
-        """See ``Gated.second``."""
+        """See ``Searched.second``."""
         gate, slope = self._parts(x)
         sigmoid = x.sigmoid()
         return slope * (2 + x * ((1 - sigmoid) - 2 * gate * sigmoid))

@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.scaled import Scaled
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -85,6 +87,13 @@ class Power(Smooth):
         if self.whole and self.exponent < 0:
             outside = outside | ((box.lower < POLE) & (box.upper > -POLE))
         return outside
+
+    def slope(self) -> Curve:
+        """See ``Smooth.slope``; a fraction that is not exact any more has none."""
+        power = Power(self.exponent - 1 if self.exponent else 0.0)
+        if self.exponent and power.exponent + 1 != self.exponent:
+            raise NotImplementedError(f"Power: {self.exponent!r} - 1 is no float64 number")
+        return Scaled(power, self.exponent)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

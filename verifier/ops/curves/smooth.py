@@ -58,6 +58,17 @@ class Smooth(Curve, register=False):
         ``within`` is a box that the place is wanted in, if it is there, for those who have to search.
         """
 
+    def slope(self) -> Curve:
+        """Return the derivative as a curve of its own, on the domain of its own.
+
+        At a kink it has both one-sided slopes, and all between them: over a box that has the kink inside, or is the
+        kink alone, bounds hold for the whole set; over one that only begins or ends there, for the slopes from within.
+
+        Raises:
+            NotImplementedError: the function does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its derivative is")
+
     def kinks(self) -> tuple[float, ...]:
         """Return the places between pieces."""
         return self.bends
