@@ -31,8 +31,11 @@ from verifier.sets import Box, Diagonal, Enclosure, Planes
 ULPS = 2
 """How many units in its last place the value of a smooth curve may be off by, in float64."""
 
-ROUNDED_WITHIN = {"ErfSlope", "Gelu", "GeluTanh"}
+ROUNDED_WITHIN = {"ErfSlope", "GatedSlope", "Gelu", "GeluTanh"}
 """Curves that round their operand before a function of it falls steeply: these are units of ``|f(x)| + |x f'(x)|``."""
+
+ROUGH = {"GatedSlope": 6}
+"""Curves that are sums whose terms cancel, with how many units they may be off by."""
 
 UNIT, TINY = 2.0**-52, torch.finfo(torch.float64).tiny
 
@@ -73,10 +76,15 @@ def extended(values: Tensor) -> Array:
     return values.double().numpy().astype(np.longdouble)
 
 
+def units_of(op: Op) -> int:
+    """Return how many units in its last place a curve's value may be off by."""
+    return ROUGH.get(name_of(op), ULPS)
+
+
 def error_of(op: Curve, x: Tensor, y: Tensor) -> Tensor:
     """Bound the error of the values ``y`` of a smooth curve at x."""
     moved = x.abs() * op.steepest(Box(x, x)) if name_of(op) in ROUNDED_WITHIN else 0
-    return ULPS * UNIT * (y.abs() + moved) + TINY
+    return units_of(op) * UNIT * (y.abs() + moved) + TINY
 
 
 def values_of(op: Op, points: list[Tensor]) -> tuple[Array, Array]:

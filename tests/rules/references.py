@@ -31,6 +31,20 @@ def gelu_by_tanh(op: Any, x: Any) -> Any:
     return x * logistic(2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf(op.cubic) * x**3))
 
 
+def gated_slope(op: Any, x: Any) -> Any:
+    curve = op.curve
+    if name_of(curve) == "Gelu":
+        return mpmath.ncdf(x) + x * mpmath.npdf(x)
+    if name_of(curve) == "Mish":
+        gate, sigmoid = mpmath.tanh(mpmath.log1p(mpmath.exp(x))), logistic(x)
+        return gate + x * (1 - gate**2) * sigmoid
+    inner, tilt = x, 1
+    if name_of(curve) == "GeluTanh":
+        factor, cubic = 2 * mpmath.sqrt(2 / mpmath.pi), mpmath.mpf(curve.cubic)
+        inner, tilt = factor * (x + cubic * x**3), factor * (1 + 3 * cubic * x**2)
+    return logistic(inner) + x * logistic(inner) * logistic(-inner) * tilt
+
+
 def power(op: Any, x: Any) -> Any:
     return x ** (int(op.exponent) if op.whole else mpmath.mpf(op.exponent))
 
@@ -52,6 +66,7 @@ SMOOTH: dict[str, Callable[[Any, Any], Any]] = {
     "Erf": lambda op, x: mpmath.erf(x),
     "ErfSlope": lambda op, x: 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-(x**2)),
     "Exp": lambda op, x: mpmath.exp(x),
+    "GatedSlope": gated_slope,
     "Gelu": lambda op, x: x * mpmath.ncdf(x),
     "GeluTanh": gelu_by_tanh,
     "HardSwish": lambda op, x: x * min(max(x / 6 + mpmath.mpf(0.5), 0), 1),

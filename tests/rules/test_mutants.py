@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -116,6 +117,10 @@ class ConvexEverywhere(curves.Power, register=False):
 
 class InflectionsTooNear(curves.Gelu, register=False):
     bends = (-1.4, 1.4)
+
+
+class BendsWhereGeluDoes(curves.GatedSlope, register=False):
+    bends = (-math.sqrt(2), 0.0, math.sqrt(2))  # type: ignore[assignment]
 
 
 class FallsOnBothSides(curves.Sinh, register=False):
@@ -258,7 +263,16 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     *((op, FLAT) for op in (ForgetsItsKink(0.1), ForgetsItsJump(), JumpsTooLittle(), KinkAtTheWrongPlace(-1.0, 0.5))),
     *((op, FLAT) for op in (ClaimsToBeExact(0.1), ChordThroughZero(), ChordALittleLow(), BendsTheOtherWay())),
     *((op, FLAT) for op in (IsImprecise(), SlopesByHalf(), Concave(), BendsTooSoon(alpha=2.0), ConvexEverywhere(3.0))),
-    *((op, FLAT) for op in (InflectionsTooNear(), FallsOnBothSides(), OutOfPhase(), MixesUpItsBranch())),
+    *(
+        (op, FLAT)
+        for op in (
+            InflectionsTooNear(),
+            BendsWhereGeluDoes(curves.Gelu()),
+            FallsOnBothSides(),
+            OutOfPhase(),
+            MixesUpItsBranch(),
+        )
+    ),
     *((op, FLAT) for op in (BendsWhereTanhSlopeDoes(), BendsWhereAsinhSlopeDoes())),
     (ForgetsToTurnOver(curves.Sigmoid(), -3.0), FLAT),
     *((op, FLAT) for op in (RoundsTheOtherWay(), StepsTooLow())),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.rules.boxes import draw_box, draw_points
-from tests.rules.containment import ULPS, error_of
+from tests.rules.containment import error_of, units_of
 from tests.rules.instances import INSTANCES, Instance
 from tests.rules.references import RATIONAL, SMOOTH, exactly, name_of
 from tests.rules.test_containment import label
@@ -49,7 +49,7 @@ def test_margins_are_worth_several_such_errors(instance: Instance) -> None:
     """A bound is made of two values or three, and a product with a slope: each may be wrong by as much."""
     op, _ = instance
     assert isinstance(op, Curve)
-    assert gamma(3 + op.roundings, torch.float64) >= 4 * ULPS * torch.finfo(torch.float64).eps / 2
+    assert gamma(3 + op.roundings, torch.float64) >= 4 * units_of(op) * torch.finfo(torch.float64).eps / 2
 
 
 @pytest.mark.parametrize("instance", OTHERS, ids=label)
