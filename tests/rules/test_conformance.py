@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.rules.boxes import kinks
 from tests.rules.instances import INSTANCES
 from verifier.ops.curves import Curve, Relu
+from verifier.ops.curves.jumping import Jumping
 from verifier.ops.op import OPS, Affine, Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
@@ -41,8 +42,15 @@ def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
     box = Box((centre - radius).clamp(low, high), (centre + radius).clamp(low, high))
     if not isinstance(op, Curve):
         return box
+    if isinstance(op, Jumping):
+        box = Box(aside(op, box.lower), aside(op, box.upper))
     outside = op.outside(box)  # there are no bounds to test
     return Box(torch.where(outside, 0.2, box.lower), torch.where(outside, 0.2 + radius.clamp(max=1), box.upper))
+
+
+def aside(op: Jumping, x: Tensor) -> Tensor:
+    """Move points off the places where a function has several values, upward."""
+    return torch.where(torch.isin(x, torch.tensor(op.bends).to(x)), x + 1e-7, x)
 
 
 def values_at(op: Op, points: list[Tensor]) -> Tensor:
@@ -129,8 +137,10 @@ def test_infinite_boxes_prove_nothing_wrong(op: Op, shapes: list[Shape], dtype: 
         boxes.append(Box(*ends))
         points.append(x.reshape(*x.shape, *[1] * len(shape)).expand(-1, -1, *shape).clamp(*ends))
     y, hull = values_at(single, points), single.interval(*boxes)
-    slack = 1e-5 * (1 + y.abs())
     known = y.isfinite()
+    if isinstance(op, Jumping):
+        known &= aside(op, points[0]) == points[0]
+    slack = 1e-5 * (1 + y.abs())
     assert not (known & ((y < hull.lower - slack) | (y > hull.upper + slack))).any()
     rows = torch.ones(len(low), 1, *y.shape[2:], dtype=dtype)
     for sign in (1, -1):
@@ -140,7 +150,7 @@ def test_infinite_boxes_prove_nothing_wrong(op: Op, shapes: list[Shape], dtype: 
             inner(part.abs(), point.abs()) for part, point in zip(pulled, points, strict=True)
         )
         wrong = bound - inner(sign * rows, y) > 1e-5 * (1 + terms)
-        assert not (wrong & bound.isfinite()).any()
+        assert not (wrong & bound.isfinite() & known.flatten(2).all(2, keepdim=True)).any()
 
 
 @pytest.mark.parametrize(("op", "shapes"), CASES)

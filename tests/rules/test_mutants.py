@@ -123,6 +123,16 @@ class BendsWhereGeluDoes(curves.GatedSlope, register=False):
     bends = (-math.sqrt(2), 0.0, math.sqrt(2))  # type: ignore[assignment]
 
 
+class KeepsToTheLeft(curves.HardSwishSlope, register=False):
+    def meets(self, x: Box, piece: int) -> Tensor:
+        return super().meets(Box(x.lower, x.lower), piece) | super().meets(Box(x.upper, x.upper), piece)
+
+
+class TakesNoLimits(curves.EluSlope, register=False):
+    def value(self, x: Tensor, piece: int) -> Tensor:
+        return torch.where(x > 0, super().value(x, 1), super().value(x, 0))
+
+
 class FallsOnBothSides(curves.Sinh, register=False):
     curvature = (-1, -1)
 
@@ -275,6 +285,7 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     ),
     *((op, FLAT) for op in (BendsWhereTanhSlopeDoes(), BendsWhereAsinhSlopeDoes())),
     (ForgetsToTurnOver(curves.Sigmoid(), -3.0), FLAT),
+    *((op, FLAT) for op in (KeepsToTheLeft(), TakesNoLimits(alpha=0.5))),
     *((op, FLAT) for op in (RoundsTheOtherWay(), StepsTooLow())),
     (ForgetsWhatItDoesNotKnow(PLACED.curve, PLACED.lower, PLACED.upper, PLACED.value), FLAT),
     *((op, TWICE) for op in (ForgetsACorner(), MixesUpPlanes(), SmallTerms(), TooCloseTogether())),

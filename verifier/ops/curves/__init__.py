@@ -6,6 +6,7 @@ from verifier.ops.curves.curve import Curve, Piecewise
 from verifier.ops.curves.exponential import Elu, Exp, HardSwish, Log, Softplus
 from verifier.ops.curves.gelu import GatedSlope, Gelu, GeluTanh, Mish, Silu
 from verifier.ops.curves.hyperbolic import Acosh, Asinh, Atanh, Cosh, Sinh
+from verifier.ops.curves.jumping import EluSlope, HardSwishSlope
 from verifier.ops.curves.piecewise import Abs, Clip, LeakyRelu, PRelu, Shrink, Sign, Step, ThresholdedRelu, Within
 from verifier.ops.curves.power import Power
 from verifier.ops.curves.relu import Relu
@@ -19,16 +20,6 @@ __all__ = ["Abs", "Atan", "Clip", "Cos", "Curve", "Elu", "Erf", "Exp", "Gelu", "
 __all__ += ["Log", "Mish", "PRelu", "Piecewise", "Power", "Relu", "Sigmoid", "Sign", "Silu", "Sin", "Smooth"]
 __all__ += ["Ceil", "Floor", "Round", "Softplus", "Softsign", "Tan", "Tanh", "ThresholdedRelu"]
 __all__ += ["Acosh", "Asin", "Asinh", "Atanh", "Cosh", "Shrink", "Sinh"]
-__all__ += [
-    "AcoshSlope",
-    "AsinSlope",
-    "AsinhSlope",
-    "AtanSlope",
-    "AtanhSlope",
-    "ErfSlope",
-    "GatedSlope",
-    "Scaled",
-    "SigmoidSlope",
-]
-__all__ += ["SoftsignSlope", "TanSlope", "TanhSlope"]
+__all__ += ["AcoshSlope", "AsinSlope", "AsinhSlope", "AtanSlope", "AtanhSlope", "EluSlope", "ErfSlope", "GatedSlope"]
+__all__ += ["HardSwishSlope", "Scaled", "SigmoidSlope", "SoftsignSlope", "TanSlope", "TanhSlope"]
 __all__ += ["Step", "Trunc", "Within"]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.jumping import EluSlope, HardSwishSlope
 from verifier.ops.curves.power import Power
 from verifier.ops.curves.sigmoid import Sigmoid
 from verifier.ops.curves.smooth import Smooth
@@ -139,6 +140,10 @@ class Elu(Smooth):
         del piece, within
         return self.width * (slope * (self.width / (self.gain * self.alpha))).log()
 
+    def slope(self) -> Curve:
+        """See ``Smooth.slope``."""
+        return EluSlope(self.alpha, self.gain, self.width)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -167,6 +172,10 @@ class HardSwish(Smooth):
         """See ``Smooth.root``."""
         del piece, within
         return 3 * slope - 1.5
+
+    def slope(self) -> Curve:
+        """See ``Smooth.slope``."""
+        return HardSwishSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
