@@ -76,9 +76,10 @@ class Power(Smooth):
         if self.exponent in (0, 1):
             return torch.zeros_like(slope)
         place = (slope / self.exponent).abs() ** (1 / (self.exponent - 1))
-        rising = (slope > 0) if piece or self.odd else (slope < 0)
-        wanted = rising if self.exponent > 0 else ~rising
-        return torch.where(wanted, place, 0) * (1 if piece else -1)
+        rising = slope if piece or self.odd else -slope
+        wanted = (rising >= 0) if self.exponent > 0 else (rising <= 0)
+        beyond = 0.0 if self.exponent > 1 else math.inf  # from 0 on it is steeper than that, or too flat
+        return torch.where(wanted, place, beyond) * (1 if piece else -1)
 
     def outside(self, *x: Box) -> Tensor:
         """See ``Smooth.outside``."""
