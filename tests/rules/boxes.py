@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from verifier.ops.curves import Cosh, Exp, Heaviside, Sinh
+from verifier.ops.curves import Cosh, Exp, Sinh
 from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -83,12 +83,4 @@ def draw_points(op: Op, box: Box, count: int, generator: torch.Generator) -> Ten
     for kink in kinks(op):
         place = torch.full_like(lower, kink)
         points += [torch.nextafter(place, torch.full_like(place, end))[None] for end in (-math.inf, kink, math.inf)]
-    return almost_all(op, box, torch.maximum(torch.minimum(torch.cat(points), upper), lower))
-
-
-def almost_all(op: Op, box: Box, points: Tensor) -> Tensor:
-    """Move points from where bounds need not hold, as those of a derivative where it jumps, to beside it."""
-    if not isinstance(op, Heaviside):
-        return points
-    side = torch.where(box.upper > 0, 1, torch.where(box.lower < 0, -1, 0)).to(points)
-    return torch.where(points == 0, side * 2.0**-1000 if points.dtype == torch.float64 else side * 2.0**-120, points)
+    return torch.maximum(torch.minimum(torch.cat(points), upper), lower)

@@ -8,18 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import mpmath
 import numpy as np
 import torch
 from torch import Tensor
 
 from tests.bounds.nets import Net
 from tests.rules.boxes import draw_box, draw_points, kinks
-from tests.rules.references import RATIONAL, Array, name_of
+from tests.rules.references import RATIONAL, SMOOTH, Array, name_of
 from verifier.bounds.forward import Form, forward_step, input_form
 from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, rounding
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
-from verifier.ops.curves import Curve
+from verifier.ops.curves import Curve, Heaviside
+from verifier.ops.curves.setvalued import SetValued
 from verifier.ops.curves.shifted import Shifted
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.curves.stairs import Stairs
@@ -31,8 +33,14 @@ from verifier.sets import Box, Diagonal, Enclosure, Planes
 ULPS = 2
 """How many units in its last place the value of a smooth curve may be off by, in float64."""
 
-ROUNDED_WITHIN = {"Gelu", "GeluTanh"}
+ROUNDED_WITHIN = {"EluSlope", "ErfSlope", "GatedSlope", "Gelu", "GeluTanh", "HardSwishSlope"}
 """Curves that round their operand before a function of it falls steeply: these are units of ``|f(x)| + |x f'(x)|``."""
+
+ROUGH = {"EluSlope": 3, "GatedSlope": 6}
+"""Curves made in many steps, or of terms that cancel, with how many units they may be off by."""
+
+EPSILON = mpmath.mpf(10) ** -40
+"""How near to a jump the limit is taken."""
 
 UNIT, TINY = 2.0**-52, torch.finfo(torch.float64).tiny
 
@@ -73,10 +81,15 @@ def extended(values: Tensor) -> Array:
     return values.double().numpy().astype(np.longdouble)
 
 
+def units_of(op: Op) -> int:
+    """Return how many units in its last place a curve's value may be off by."""
+    return ROUGH.get(name_of(op), ULPS)
+
+
 def error_of(op: Curve, x: Tensor, y: Tensor) -> Tensor:
     """Bound the error of the values ``y`` of a smooth curve at x."""
     moved = x.abs() * op.steepest(Box(x, x)) if name_of(op) in ROUNDED_WITHIN else 0
-    return ULPS * UNIT * (y.abs() + moved) + TINY
+    return units_of(op) * UNIT * (y.abs() + moved) + TINY
 
 
 def values_of(op: Op, points: list[Tensor]) -> tuple[Array, Array]:
@@ -108,6 +121,27 @@ def shifted_values(op: Shifted, x: Tensor) -> tuple[Array, Array]:
     return least - slack - extended(op.value), most + slack - extended(op.value)
 
 
+def with_jumps(op: SetValued | Heaviside, box: Box, x: Tensor, least: Array, most: Array) -> tuple[Array, Array]:
+    """Put in, at points where a function jumps, all values between its limits from inside of the boxes."""
+    point = (box.lower == box.upper).numpy()
+    for jump in op.kinks():
+        here = (x == jump).numpy()
+        before, behind = sides(op, jump)
+        left, right = (box.lower < jump).numpy() | point, (box.upper > jump).numpy() | point
+        low, high = min(before, behind), max(before, behind)
+        least = np.where(here, np.where(left & right, low, np.where(left, before, behind)), least)
+        most = np.where(here, np.where(left & right, high, np.where(left, before, behind)), most)
+    return least, most
+
+
+def sides(op: SetValued | Heaviside, jump: float) -> tuple[float, float]:
+    """Return the limits of a function at a jump, from the left and from the right."""
+    if isinstance(op, Heaviside):
+        return op.levels
+    before, behind = (float(SMOOTH[name_of(op)](op, jump + side * EPSILON)) for side in (-1, 1))
+    return before, behind
+
+
 def made(op: Op, shapes: list[Shape], dtype: torch.dtype) -> tuple[Graph, Node]:
     """Build the network of one operator, whose operands are pieces of the input."""
     net = Net(sum(math.prod(shape) for shape in shapes))
@@ -128,6 +162,8 @@ def trial(op: Op, shapes: list[Shape], dtype: torch.dtype, count: int, seed: int
     boxes = [draw_box(op, shape, count, dtype, generator) for shape in shapes]
     points = [draw_points(op, box, 8, generator) for box in boxes]
     least, most = values_of(op, points)
+    if isinstance(op, (SetValued, Heaviside)):
+        least, most = with_jumps(op, boxes[0], points[0], least, most)
     assert node.op is not None
     scale = rounding(graph, node, boxes)
     return Trial(op, node.op, graph, node, boxes, scale, [extended(point) for point in points], least, most)
@@ -197,7 +233,7 @@ def check_slopes(case: Trial) -> None:
     gap, rise = np.diff(x, axis=0), np.diff((least + most) / 2, axis=0)
     noise = (most - least)[1:] + (most - least)[:-1] + 2.0**-60 * (abs(most)[1:] + abs(most)[:-1])
     checked = (gap > 0) & (noise <= NOISE * gap)
-    for jump in kinks(case.op) if not isinstance(case.op, Smooth) else ():
+    for jump in kinks(case.op) if isinstance(case.op, SetValued) or not isinstance(case.op, Smooth) else ():
         checked &= ~((x[:-1] <= jump) & (jump <= x[1:]))
     if isinstance(case.op, Stairs):
         checked &= rise == 0

@@ -11,6 +11,7 @@ import verifier.graph.jacobian
 import verifier.graph.onnx_import  # noqa: F401  defines all operators
 from verifier.ops.curves import (
     Clip,
+    Cos,
     Elu,
     Erf,
     Gelu,
@@ -39,6 +40,8 @@ EXPONENTS = (0.0, 1.0, 5.0, 8.0, -3.0, 1 / 3, 0.75, 1.1, 2.5, -0.1, -1.5)
 
 def more() -> Iterator[Op]:
     yield from (Power(exponent) for exponent in EXPONENTS)
+    yield from (Power(exponent).slope_curve() for exponent in (0.0, 1.0, 2.0, 3.0, 0.5, 1.1, 2.5, -1.0, -2.0, -0.5))
+    yield Cos().slope_curve()
     yield from (LeakyRelu(), LeakyRelu(0.0), LeakyRelu(1.0))
     yield from (Clip(), Clip(0.1, 0.7), Clip(3.0, -3.0), Clip(2.0, 2.0))
     yield from (Elu(alpha=1e-3), Elu(alpha=0.2, gain=3.0, width=2.5))

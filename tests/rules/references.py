@@ -31,35 +31,63 @@ def gelu_by_tanh(op: Any, x: Any) -> Any:
     return x * logistic(2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf(op.cubic) * x**3))
 
 
+def gated_slope(op: Any, x: Any) -> Any:
+    curve = op.curve
+    if name_of(curve) == "Gelu":
+        return mpmath.ncdf(x) + x * mpmath.npdf(x)
+    if name_of(curve) == "Mish":
+        gate, sigmoid = mpmath.tanh(mpmath.log1p(mpmath.exp(x))), logistic(x)
+        return gate + x * (1 - gate**2) * sigmoid
+    inner, tilt = x, 1
+    if name_of(curve) == "GeluTanh":
+        factor, cubic = 2 * mpmath.sqrt(2 / mpmath.pi), mpmath.mpf(curve.cubic)
+        inner, tilt = factor * (x + cubic * x**3), factor * (1 + 3 * cubic * x**2)
+    return logistic(inner) + x * logistic(inner) * logistic(-inner) * tilt
+
+
 def power(op: Any, x: Any) -> Any:
     return x ** (int(op.exponent) if op.whole else mpmath.mpf(op.exponent))
 
 
 SMOOTH: dict[str, Callable[[Any, Any], Any]] = {
     "Acosh": lambda op, x: mpmath.acosh(x),
+    "AcoshSlope": lambda op, x: 1 / mpmath.sqrt(x**2 - 1),
     "Asin": lambda op, x: mpmath.asin(x),
+    "AsinSlope": lambda op, x: 1 / mpmath.sqrt(1 - x**2),
     "Asinh": lambda op, x: mpmath.asinh(x),
+    "AsinhSlope": lambda op, x: 1 / mpmath.sqrt(1 + x**2),
     "Atan": lambda op, x: mpmath.atan(x),
+    "AtanSlope": lambda op, x: 1 / (1 + x**2),
     "Atanh": lambda op, x: mpmath.atanh(x),
+    "AtanhSlope": lambda op, x: 1 / (1 - x**2),
     "Cos": lambda op, x: mpmath.cos(x),
     "Cosh": lambda op, x: mpmath.cosh(x),
     "Elu": elu,
+    "EluSlope": lambda op, x: op.gain * (1 if x > 0 else mpmath.mpf(op.alpha) / op.width * mpmath.exp(x / op.width)),
     "Erf": lambda op, x: mpmath.erf(x),
+    "ErfSlope": lambda op, x: 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-(x**2)),
     "Exp": lambda op, x: mpmath.exp(x),
+    "GatedSlope": gated_slope,
     "Gelu": lambda op, x: x * mpmath.ncdf(x),
     "GeluTanh": gelu_by_tanh,
     "HardSwish": lambda op, x: x * min(max(x / 6 + mpmath.mpf(0.5), 0), 1),
+    "HardSwishSlope": lambda op, x: x / 3 + mpmath.mpf(0.5) if -3 < x <= 3 else mpmath.mpf(x > 0),
     "Log": lambda op, x: mpmath.log(x),
     "Mish": lambda op, x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
     "Power": power,
+    "Scaled": lambda op, x: mpmath.mpf(op.factor) * SMOOTH[name_of(op.curve)](op.curve, x),
     "Sigmoid": lambda op, x: logistic(x),
+    "SigmoidSlope": lambda op, x: logistic(x) * logistic(-x),
     "Silu": lambda op, x: x * logistic(x),
     "Sin": lambda op, x: mpmath.sin(x),
     "Sinh": lambda op, x: mpmath.sinh(x),
     "Softplus": lambda op, x: mpmath.log1p(mpmath.exp(x)),
     "Softsign": lambda op, x: x / (1 + abs(x)),
+    "SoftsignSlope": lambda op, x: 1 / (1 + abs(x)) ** 2,
     "Tan": lambda op, x: mpmath.tan(x),
+    "TanSlope": lambda op, x: mpmath.sec(x) ** 2,
     "Tanh": lambda op, x: mpmath.tanh(x),
+    "TanhSlope": lambda op, x: mpmath.sech(x) ** 2,
 }
 """The value of a smooth curve at one number of mpmath."""
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.rules.boxes import almost_all, kinks
+from tests.rules.boxes import kinks
 from tests.rules.instances import INSTANCES
-from verifier.ops.curves import Curve, Relu
+from verifier.ops.curves import Curve, Heaviside, Relu
+from verifier.ops.curves.setvalued import SetValued
 from verifier.ops.op import OPS, Affine, Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
@@ -41,8 +42,15 @@ def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
     box = Box((centre - radius).clamp(low, high), (centre + radius).clamp(low, high))
     if not isinstance(op, Curve):
         return box
+    if isinstance(op, (SetValued, Heaviside)):
+        box = Box(aside(op, box.lower), aside(op, box.upper))
     outside = op.outside(box)  # there are no bounds to test
     return Box(torch.where(outside, 0.2, box.lower), torch.where(outside, 0.2 + radius.clamp(max=1), box.upper))
+
+
+def aside(op: SetValued | Heaviside, x: Tensor) -> Tensor:
+    """Move points off the places where a function has several values, upward."""
+    return torch.where(torch.isin(x, torch.tensor(op.kinks()).to(x)), x + 1e-7, x)
 
 
 def values_at(op: Op, points: list[Tensor]) -> Tensor:
@@ -55,7 +63,7 @@ def values_at(op: Op, points: list[Tensor]) -> Tensor:
 def sampled(op: Op, shapes: list[Shape], seed: int) -> tuple[list[Box], list[Tensor], Tensor]:
     generator = torch.Generator().manual_seed(seed)
     boxes = [hard_boxes(op, shape, generator) for shape in shapes]
-    points = [almost_all(op, box, box.sample(POINTS, generator)) for box in boxes]
+    points = [box.sample(POINTS, generator) for box in boxes]
     return boxes, points, values_at(op, points)
 
 
@@ -128,10 +136,12 @@ def test_infinite_boxes_prove_nothing_wrong(op: Op, shapes: list[Shape], dtype: 
         ends = [end.reshape(-1, *[1] * len(shape)).expand(-1, *shape) for end in (low, high)]
         boxes.append(Box(*ends))
         inside = x.reshape(*x.shape, *[1] * len(shape)).expand(-1, -1, *shape).clamp(*ends)
-        points.append(almost_all(op, boxes[-1], inside))
+        points.append(inside)
     y, hull = values_at(single, points), single.interval(*boxes)
-    slack = 1e-5 * (1 + y.abs())
     known = y.isfinite()
+    if isinstance(op, (SetValued, Heaviside)):
+        known &= aside(op, points[0]) == points[0]
+    slack = 1e-5 * (1 + y.abs())
     assert not (known & ((y < hull.lower - slack) | (y > hull.upper + slack))).any()
     rows = torch.ones(len(low), 1, *y.shape[2:], dtype=dtype)
     for sign in (1, -1):
@@ -141,14 +151,13 @@ def test_infinite_boxes_prove_nothing_wrong(op: Op, shapes: list[Shape], dtype: 
             inner(part.abs(), point.abs()) for part, point in zip(pulled, points, strict=True)
         )
         wrong = bound - inner(sign * rows, y) > 1e-5 * (1 + terms)
-        assert not (wrong & bound.isfinite()).any()
+        assert not (wrong & bound.isfinite() & known.flatten(2).all(2, keepdim=True)).any()
 
 
 @pytest.mark.parametrize(("op", "shapes"), CASES)
 def test_interval_of_a_point_is_the_value(op: Op, shapes: list[Shape]) -> None:
     generator = torch.Generator().manual_seed(0)
     points = [hard_boxes(op, shape, generator).lower for shape in shapes]
-    points = [almost_all(op, Box(point - 1, point + 1), point) for point in points]
     hull, y = op.interval(*(Box(point, point) for point in points)), op.forward(*points)
     torch.testing.assert_close(hull.lower, y, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(hull.upper, y, rtol=1e-12, atol=1e-12)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tests.rules.containment import check
 from tests.rules.instances import INSTANCES
-from verifier.ops.curves import Curve, Power, Sigmoid, Tan, Within
+from verifier.ops.curves import Curve, Power, Sigmoid, Tan, TanSlope, Within
+from verifier.ops.curves.scaled import Scaled
 from verifier.sets import Box
 
 FLAT = [(1, 7)]
@@ -20,7 +21,9 @@ DOMAINS = 300
 
 def beyond(op: Curve) -> list[tuple[float, float]]:
     """Return boxes that leave the domain of a function, or hold a pole."""
-    if isinstance(op, Tan):
+    if isinstance(op, Scaled):
+        return beyond(op.curve)
+    if isinstance(op, (Tan, TanSlope)):
         return [(1.5, 1.6), (-20.0, 20.0), (math.pi / 2, math.pi / 2)]
     if isinstance(op, Power) and op.whole:
         return [(-1.0, 1.0), (0.0, 0.0), (0.0, 1.0), (-2.0, 0.0)] if op.exponent < 0 else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -91,6 +92,19 @@ class SlopesByHalf(curves.Atan, register=False):
         return least, (least + most) / 2
 
 
+class BendsWhereTanhSlopeDoes(curves.SigmoidSlope, register=False):
+    bends = curves.TanhSlope.bends
+
+
+class BendsWhereAsinhSlopeDoes(curves.AtanSlope, register=False):
+    bends = curves.AsinhSlope.bends
+
+
+class ForgetsToTurnOver(curves.Scaled, register=False):
+    def _ordered(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        return self.factor * low, self.factor * high
+
+
 class Concave(curves.Exp, register=False):
     curvature = (-1,)
 
@@ -105,6 +119,20 @@ class ConvexEverywhere(curves.Power, register=False):
 
 class InflectionsTooNear(curves.Gelu, register=False):
     bends = (-1.4, 1.4)
+
+
+class BendsWhereGeluDoes(curves.GatedSlope, register=False):
+    bends = (-math.sqrt(2), 0.0, math.sqrt(2))  # type: ignore[assignment]
+
+
+class KeepsToTheLeft(curves.HardSwishSlope, register=False):
+    def meets(self, x: Box, piece: int) -> Tensor:
+        return super().meets(Box(x.lower, x.lower), piece) | super().meets(Box(x.upper, x.upper), piece)
+
+
+class TakesNoLimits(curves.EluSlope, register=False):
+    def value(self, x: Tensor, piece: int) -> Tensor:
+        return torch.where(x > 0, super().value(x, 1), super().value(x, 0))
 
 
 class FallsOnBothSides(curves.Sinh, register=False):
@@ -265,7 +293,19 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     *((op, FLAT) for op in (ForgetsItsKink(0.1), ForgetsItsJump(), JumpsTooLittle(), KinkAtTheWrongPlace(-1.0, 0.5))),
     *((op, FLAT) for op in (ClaimsToBeExact(0.1), ChordThroughZero(), ChordALittleLow(), BendsTheOtherWay())),
     *((op, FLAT) for op in (IsImprecise(), SlopesByHalf(), Concave(), BendsTooSoon(alpha=2.0), ConvexEverywhere(3.0))),
-    *((op, FLAT) for op in (InflectionsTooNear(), FallsOnBothSides(), OutOfPhase(), MixesUpItsBranch())),
+    *(
+        (op, FLAT)
+        for op in (
+            InflectionsTooNear(),
+            BendsWhereGeluDoes(curves.Gelu()),
+            FallsOnBothSides(),
+            OutOfPhase(),
+            MixesUpItsBranch(),
+        )
+    ),
+    *((op, FLAT) for op in (BendsWhereTanhSlopeDoes(), BendsWhereAsinhSlopeDoes())),
+    (ForgetsToTurnOver(curves.Sigmoid(), -3.0), FLAT),
+    *((op, FLAT) for op in (KeepsToTheLeft(), TakesNoLimits(alpha=0.5))),
     *((op, FLAT) for op in (RoundsTheOtherWay(), StepsTooLow(), CountsTheValueBelow())),
     (CrossesItsPlanes(), TWICE),
     (PullsBackHalf(Linear(SQUARE), 0, ((2,),)), [(3, 2)]),

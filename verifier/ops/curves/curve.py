@@ -25,12 +25,17 @@ class Curve(Elementwise, register=False):
     """An elementwise function of one operand; its parameters say where slopes lie in their range."""
 
     def slope_curve(self) -> Curve:
-        """Return the derivative as a curve of its own; where it jumps, its values are sets.
+        """Return the derivative as a curve of its own, on the domain of its own.
+
+        At a kink it has both one-sided slopes, and all between them: over a box that has the kink inside, or is the
+        kink alone, bounds hold for the whole set; over one that only begins or ends there, for the slopes from within.
+        That is enough for a Clarke Jacobian: where a piecewise smooth operand is at the kink, its own gradient is 0 at
+        almost all points, and limits of gradients at other points are all that there is to the Jacobian.
 
         Raises:
             NotImplementedError: the function jumps, or does not say.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no derivative that is known")
+        raise NotImplementedError(f"{type(self).__name__} does not say what its derivative is")
 
     @abstractmethod
     def steepest(self, x: Box) -> Tensor:

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.setvalued import EluSlope, HardSwishSlope
+from verifier.ops.curves.power import Power
+from verifier.ops.curves.sigmoid import Sigmoid
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -35,6 +39,10 @@ class Exp(Smooth):
         """See ``Smooth.root``."""
         del piece, within
         return slope.log()
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return self
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -64,6 +72,10 @@ class Log(Smooth):
         del piece, within
         return 1 / slope
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``; its domain begins farther from 0."""
+        return Power(-1.0)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -90,6 +102,10 @@ class Softplus(Smooth):
         """See ``Smooth.root``."""
         del piece, within
         return slope.logit()
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Sigmoid()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -124,6 +140,10 @@ class Elu(Smooth):
         del piece, within
         return self.width * (slope * (self.width / (self.gain * self.alpha))).log()
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return EluSlope(self.alpha, self.gain, self.width)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -152,6 +172,10 @@ class HardSwish(Smooth):
         """See ``Smooth.root``."""
         del piece, within
         return 3 * slope - 1.5
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return HardSwishSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -18,9 +18,7 @@ from verifier.sets import Box
 class Heaviside(TwoLevels):
     """One constant below 0, another one above, and everything between them at 0.
 
-    Bounds over a box hold at almost all points where the operand has a gradient: [0, u] is above 0, and so is decided
-    by a split. For where a piecewise smooth operand is 0, its own gradient is 0 at almost all points, and which of the
-    set stands before it makes no difference; and limits of gradients at other points are all of the Clarke Jacobian.
+    Over a box that only begins or ends at 0, bounds hold for the constant from within; see ``Curve.slope_curve``.
     """
 
     levels: tuple[float, float] = (0.0, 1.0)  # type: ignore[misc]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from verifier.ops.curves.algebraic import AcoshSlope, AsinhSlope, AtanhSlope
+from verifier.ops.curves.curve import Curve
 from verifier.ops.curves.sigmoid import Bell
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
@@ -41,6 +43,10 @@ class Sinh(Smooth):
         del within
         return slope.clamp(min=1).acosh() * (2 * piece - 1)
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Cosh()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -67,6 +73,10 @@ class Cosh(Smooth):
         del piece, within
         return slope.asinh()
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Sinh()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -90,6 +100,10 @@ class Asinh(Bell):
         """See ``Bell.distance``."""
         slope = slope.clamp(1e-15, 1)
         return ((1 - slope) * (1 + slope)).sqrt() / slope
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return AsinhSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -118,6 +132,10 @@ class Acosh(Smooth):
         del piece, within
         return (1 + slope.clamp(min=1e-15) ** -2).sqrt()
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return AcoshSlope()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -145,6 +163,10 @@ class Atanh(Smooth):
         """See ``Smooth.root``."""
         del within
         return (1 - 1 / slope.clamp(min=1)).sqrt() * (2 * piece - 1)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return AtanhSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

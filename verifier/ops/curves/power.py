@@ -10,7 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from verifier.ops.curves.curve import is_single
+from verifier.ops.curves.curve import Curve, is_single
+from verifier.ops.curves.scaled import Scaled
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -75,9 +76,10 @@ class Power(Smooth):
         if self.exponent in (0, 1):
             return torch.zeros_like(slope)
         place = (slope / self.exponent).abs() ** (1 / (self.exponent - 1))
-        rising = (slope > 0) if piece or self.odd else (slope < 0)
-        wanted = rising if self.exponent > 0 else ~rising
-        return torch.where(wanted, place, 0) * (1 if piece else -1)
+        rising = slope if piece or self.odd else -slope
+        wanted = (rising >= 0) if self.exponent > 0 else (rising <= 0)
+        beyond = 0.0 if self.exponent > 1 else math.inf  # from 0 on it is steeper than that, or too flat
+        return torch.where(wanted, place, beyond) * (1 if piece else -1)
 
     def outside(self, *x: Box) -> Tensor:
         """See ``Smooth.outside``."""
@@ -86,6 +88,13 @@ class Power(Smooth):
         if self.whole and self.exponent < 0:
             outside = outside | ((box.lower < POLE) & (box.upper > -POLE))
         return outside
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``; a fraction that is not exact any more has none."""
+        power = Power(self.exponent - 1 if self.exponent else 0.0)
+        if self.exponent and power.exponent + 1 != self.exponent:
+            raise NotImplementedError(f"Power: {self.exponent!r} - 1 is no float64 number")
+        return Scaled(power, self.exponent)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

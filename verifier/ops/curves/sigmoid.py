@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from verifier.ops.curves.algebraic import AtanSlope
+from verifier.ops.curves.bells import ErfSlope, SigmoidSlope, SoftsignSlope, TanhSlope
+from verifier.ops.curves.curve import Curve
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -50,6 +53,10 @@ class Sigmoid(Bell):
         fourfold = (4 * slope).clamp(1e-30, 1)
         return torch.log((1 + (1 - fourfold).sqrt()).square() / fourfold)
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return SigmoidSlope()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -73,6 +80,10 @@ class Tanh(Bell):
         """See ``Bell.distance``."""
         slope = slope.clamp(1e-30, 1)
         return torch.log((1 + (1 - slope).sqrt()).square() / slope) / 2
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return TanhSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -98,6 +109,10 @@ class Atan(Bell):
         slope = slope.clamp(1e-30, 1)
         return ((1 - slope) / slope).sqrt()
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return AtanSlope()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -121,6 +136,10 @@ class Erf(Bell):
         """See ``Bell.distance``."""
         return (-torch.log((slope * (math.sqrt(math.pi) / 2)).clamp(1e-30, 1))).sqrt()
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return ErfSlope()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -143,6 +162,10 @@ class Softsign(Bell):
     def distance(self, slope: Tensor) -> Tensor:
         """See ``Bell.distance``."""
         return 1 / slope.clamp(1e-30, 1).sqrt() - 1
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return SoftsignSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

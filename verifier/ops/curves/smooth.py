@@ -67,6 +67,11 @@ class Smooth(Curve, register=False):
         places = (-math.inf, *self.bends, math.inf)
         return places[piece], places[piece + 1]
 
+    def meets(self, x: Box, piece: int) -> Tensor:
+        """Tell which boxes have points of a piece."""
+        low, high = self.ends(piece)
+        return (x.upper >= low) & (x.lower <= high)
+
     def knots(self, x: Box, sign: int) -> list[Tensor]:
         """Return the ends of each box, and those ends inside of pieces that no crest accounts for."""
         beside = list(pairwise(self.curvature))  # periodic functions have pieces without bends
@@ -110,7 +115,7 @@ class Smooth(Curve, register=False):
 
         Where an infinite end leaves it open, the bound is NaN.
         """
-        times = torch.mul if bool((x.lower.isfinite() & x.upper.isfinite()).all()) else _times
+        times = torch.mul if bool((x.lower.isfinite() & x.upper.isfinite()).all()) else climb
         for knot in self.knots(x, sign):
             yield knot, sign * self.forward(knot) - times(slope, sign * knot)
         for place, left, right, steepness in self.crests(x, slope, sign):
@@ -141,12 +146,22 @@ class Smooth(Curve, register=False):
         least, most = torch.full_like(x.lower, math.inf), torch.full_like(x.lower, -math.inf)
         for piece in range(len(self.curvature)):
             low, high = self.ends(piece)
-            met = (x.upper >= low) & (x.lower <= high)
+            met = self.meets(x, piece)
             for end in (x.lower, x.upper):
                 slope = self.derivative(torch.clamp(end, low, high), piece)
                 least = torch.where(met, torch.fmin(least, slope), least)
                 most = torch.where(met, torch.fmax(most, slope), most)
         return least, most
+
+    def rise(self, x: Box) -> Tensor:
+        """Return by how much f grows from the lower end of each box to the upper one."""
+        return self.forward(x.upper) - self.forward(x.lower)
+
+    def chord(self, x: Box) -> Tensor:
+        """Return the slopes of the chords over boxes, which for narrow ones rounding may make too steep."""
+        width, (least, most) = x.upper - x.lower, self.slopes(x)
+        slope = self.rise(x) / torch.where(width > 0, width, 1)
+        return torch.minimum(torch.maximum(slope, least), most)
 
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``."""
@@ -167,10 +182,7 @@ class Smooth(Curve, register=False):
         smaller slope, and one that touches right of it by a larger one.
         """
         middle, found = box.centre, []
-        width = box.upper - box.lower
-        chord = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
-        least, most = self.slopes(box)
-        chord, tangent = chord.clamp(least, most), self.slopes(Box(middle, middle))[0]
+        width, chord, tangent = box.upper - box.lower, self.chord(box), self.slopes(Box(middle, middle))[0]
         for sign in (-1, 1):
             places = self.extreme(box, tangent, sign)[1], self.extreme(box, chord, sign)[1]
             ends = (places[1] == box.lower) | (places[1] == box.upper)
@@ -201,12 +213,9 @@ class Smooth(Curve, register=False):
         return Diagonal(lower, low.masked_fill(outside, -math.inf), upper, high.masked_fill(outside, math.inf))
 
     def parallel(self, *x: Box) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``Curve.parallel``: the slope of the chord, which for narrow boxes rounding may make too steep."""
+        """See ``Curve.parallel``: the slope of the chord."""
         (box,) = x
-        width = box.upper - box.lower
-        slope = (self.forward(box.upper) - self.forward(box.lower)) / torch.where(width > 0, width, 1)
-        least, most = self.slopes(box)
-        slope = torch.minimum(torch.maximum(slope, least), most)
+        slope = self.chord(box)
         low, high, outside = self.extreme(box, slope, -1)[0], self.extreme(box, slope, 1)[0], self.outside(box)
         return slope, low.masked_fill(outside, -math.inf), high.masked_fill(outside, math.inf)
 
@@ -238,7 +247,7 @@ class _Offset(torch.autograd.Function):
         return by_end[0], by_end[1], by_slope, None, None
 
 
-def _times(slope: Tensor, x: Tensor) -> Tensor:
+def climb(slope: Tensor, x: Tensor) -> Tensor:
     """Multiply; a flat slope rises by nothing, however far."""
     return torch.where(slope == 0, 0, slope * x)
 

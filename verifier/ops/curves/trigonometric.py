@@ -10,6 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from verifier.ops.curves.algebraic import AsinSlope
+from verifier.ops.curves.curve import Curve
+from verifier.ops.curves.scaled import Scaled
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -77,6 +80,10 @@ class Sin(Smooth):
         box = super().interval(*x)
         return Box(box.lower.clamp(min=-1), box.upper.clamp(max=1))
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Cos()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -97,6 +104,10 @@ class Cos(Sin):
         """See ``Smooth.derivative``."""
         del piece
         return -x.sin()
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return Scaled(Sin(), -1.0)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -149,10 +160,45 @@ class Tan(Smooth):
         reach = math.pi / 2 - 1e-6 * (1 + box.magnitude)
         return ~((box.lower > middle - reach) & (box.upper < middle + reach))
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return TanSlope()
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         yield Tan(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class TanSlope(Smooth):
+    """y = 1 + tan(x) ** 2, convex between its poles; over boxes that reach one there are no bounds."""
+
+    curvature = (1,)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """See ``Op.forward``."""
+        return 1 + x[0].tan().square()
+
+    def derivative(self, x: Tensor, piece: int) -> Tensor:
+        """See ``Smooth.derivative``."""
+        del piece
+        return 2 * x.tan() * self.forward(x)
+
+    def root(self, slope: Tensor, piece: int, within: Box) -> Tensor:
+        """See ``Smooth.root``: the tangent t of the place solves 2 (t + t ** 3) = slope."""
+        del piece
+        tangent = 2 / math.sqrt(3) * ((0.75 * math.sqrt(3) * slope).asinh() / 3).sinh()
+        return (within.centre / math.pi).round() * math.pi + tangent.atan()
+
+    def outside(self, *x: Box) -> Tensor:
+        """See ``Smooth.outside``: the poles are those of the tangent."""
+        return Tan().outside(*x)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield TanSlope(), [(1, 7)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +222,10 @@ class Asin(Smooth):
         """See ``Smooth.root``."""
         del within
         return (1 - slope.clamp(min=1) ** -2).sqrt() * (2 * piece - 1)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return AsinSlope()
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
