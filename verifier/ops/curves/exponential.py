@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from verifier.ops.curves.curve import Curve
-from verifier.ops.curves.setvalued import EluSlope, HardSwishSlope
 from verifier.ops.curves.power import Power
+from verifier.ops.curves.setvalued import EluSlope, HardSwishSlope
 from verifier.ops.curves.sigmoid import Sigmoid
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.op import Op, Shape

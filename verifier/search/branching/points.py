@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from verifier.ops.curves.setvalued import SetValued
 from verifier.ops.curves.smooth import Smooth
+from verifier.ops.elementwise import Elementwise
 from verifier.ops.product import Product
 from verifier.search.branching.tables import PointTable, table_of
 from verifier.search.neurons import Neurons, Operand
@@ -17,15 +19,9 @@ class BranchPoints:
 
     def __init__(self, neurons: Neurons) -> None:
         self.neurons = neurons
-        self.readers = {
-            name: [
-                (reader, operand)
-                for reader in neurons.readers.values()
-                for operand in reader.operands
-                if operand.name == name
-            ]
-            for name in neurons.elements
-        }
+        pairs = [(reader, operand) for reader in neurons.readers.values() for operand in reader.operands]
+        pairs.sort(key=lambda pair: _bent(pair[0].op))  # kinks and jumps come first
+        self.readers = {name: [pair for pair in pairs if pair[1].name == name] for name in neurons.elements}
         self._found: dict[str, list[tuple[Tensor, PointTable]]] = {}
 
     def at(self, name: str, places: Tensor, box: Box) -> Tensor:
@@ -49,12 +45,13 @@ class BranchPoints:
         Products of the neuron, which like the middle best, do not count; a neuron with other readers has no table.
         """
         if name not in self._found:
-            count, found = len(self.neurons.elements[name]), []
-            read = torch.stack([_among(operand, torch.arange(count)) for _, operand in self.readers[name]])
+            elements, found = self.neurons.elements[name], []
+            places = torch.arange(len(elements), device=elements.device)
+            read = torch.stack([_among(operand, places) for _, operand in self.readers[name]])
             for pattern in read.unique(dim=1).T:
                 ops = [reader.op for (reader, _), here in zip(self.readers[name], pattern, strict=True) if here]
                 curves = [op for op in ops if isinstance(op, Smooth)]
-                if curves and all(isinstance(op, (Smooth, Product)) for op in ops):
+                if curves and all(_bent(op) for op in ops):
                     table = table_of(curves)
                     if table is not None:
                         found.append(((read == pattern.unsqueeze(1)).all(0), table))
@@ -65,3 +62,8 @@ class BranchPoints:
 def _among(operand: Operand, places: Tensor) -> Tensor:
     """Tell which of some neurons an operator reads."""
     return torch.ones_like(places, dtype=torch.bool) if operand.places is None else torch.isin(places, operand.places)
+
+
+def _bent(op: Elementwise) -> bool:
+    """Tell whether no place is special for a split: a smooth function, or a product."""
+    return isinstance(op, (Smooth, Product)) and not isinstance(op, SetValued)
