@@ -103,6 +103,12 @@ def test_splits_at_a_kink_leave_one_slope() -> None:
         assert (found.lower.item(), found.upper.item()) == pytest.approx(expected, abs=1e-12)
 
 
+def test_it_has_the_dtype_of_the_network() -> None:
+    graph = NETS["clip"](0).to(torch.float32)
+    x = torch.randn(5, 3, generator=drawn(0))
+    torch.testing.assert_close(jacobian(graph)(x), derivative(graph, x).flatten(1))
+
+
 def test_a_function_that_jumps_has_none() -> None:
     net = Net(2)
     net.add(Floor())

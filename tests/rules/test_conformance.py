@@ -12,8 +12,10 @@ from torch import Tensor
 
 from tests.rules.boxes import kinks
 from tests.rules.instances import INSTANCES
+from verifier.ops.adjoint import Adjoint
 from verifier.ops.curves import Curve, Heaviside, Relu
 from verifier.ops.curves.setvalued import SetValued
+from verifier.ops.linear import Sparse
 from verifier.ops.op import OPS, Affine, Op, Shape
 from verifier.sets import Box, Diagonal, Enclosure
 
@@ -239,6 +241,24 @@ def test_affine_parts_fit_together(op: Affine, shapes: list[Shape]) -> None:
     default = Affine.transpose(op, rows, shapes)
     for part, other in zip(pulled, default, strict=True):
         torch.testing.assert_close(part, other)
+
+
+@pytest.mark.parametrize(("op", "shapes"), [case for case in AFFINE if not isinstance(case[0], Sparse)])
+def test_adjoints_are_transposed_matrices(op: Affine, shapes: list[Shape]) -> None:
+    """In value, and in the absolute values that bounds and rounding margins are made of."""
+    out = op.forward(*(torch.zeros(1, *shape, dtype=torch.float64) for shape in shapes)).shape[1:]
+    size = math.prod(out)
+    unit = torch.eye(size, dtype=torch.float64).reshape(size, *out)
+    rows = torch.randn(2, 3, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for k, part in enumerate(op.transpose(unit, shapes)):
+        matrix, adjoint = part.reshape(size, -1), Adjoint(op, k, tuple(shapes))
+        x = rows.reshape(2, 3, *out)
+        torch.testing.assert_close(adjoint.forward(x).flatten(2), rows @ matrix)
+        terms = adjoint.magnitude(x.abs()).flatten(2)
+        assert (terms >= rows.abs() @ matrix.abs() * (1 - 1e-9)).all()
+        hull, radius = adjoint.interval(Box(x - 0.5, x + 0.5)), 0.5 * matrix.abs().sum(0)
+        assert (hull.lower.flatten(2) <= rows @ matrix - radius * (1 - 1e-9) + 1e-9).all()
+        assert (hull.upper.flatten(2) >= rows @ matrix + radius * (1 - 1e-9) - 1e-9).all()
 
 
 @pytest.mark.parametrize(("op", "shapes"), AFFINE)

@@ -48,7 +48,8 @@ def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None
     """
     like = torch.zeros((), dtype=graph.dtype, device=graph.device)
     rows = torch.eye(graph.n_outputs).to(like) if rows is None else rows.to(like)
-    tape = Tape(list(graph.nodes.values())[:-1], len(rows), {node.name: node.shape for node in graph.nodes.values()})
+    shapes = {node.name: node.shape for node in graph.nodes.values()}
+    tape = Tape(list(graph.nodes.values())[:-1], len(rows), like, shapes)
     tape.pulled[OUTPUT] = [tape.constant(rows)]
     for node in reversed(list(graph.nodes.values())):
         if node.op is not None and node.name in tape.pulled:
@@ -60,9 +61,8 @@ def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None
         width = directions.shape[1]
         found = tape.add(Linear(directions.to(like)), (found,), (len(rows), width))
     tape.nodes.append(Node(OUTPUT, Reshape((len(rows) * width,)), (found,), (len(rows) * width,)))
-    return Graph(
-        tape.nodes, graph.inputs, (Port("jacobian", (len(rows), width), "float32"),), graph.dtype, graph.device
-    )
+    port = Port("jacobian", (len(rows), width), "float32")
+    return Graph(tape.nodes, graph.inputs, (port,), graph.dtype, graph.device)
 
 
 @dataclass
@@ -72,12 +72,14 @@ class Tape:
     Attributes:
         nodes: those of the network itself but its output, and what was added.
         count: the rows S.
+        like: a number of the network's dtype, on its device.
         shapes: of all nodes.
         pulled: by node, the names of all coefficients that arrive at it, to be added up.
     """
 
     nodes: list[Node]
     count: int
+    like: Tensor
     shapes: dict[str, Shape]
     pulled: dict[str, list[str]] = field(default_factory=dict)
 
@@ -144,17 +146,12 @@ class Tape:
     @through.register
     def _(self, op: Clip, node: Node, rows: str) -> Sequence[str]:
         if op.high <= op.low:
-            return [self.constant(torch.zeros(self.count, *node.shape, dtype=torch.float64))]
-        bends = [bend for bend in (op.low, op.high) if math.isfinite(bend)]
-        if not bends:
-            return [rows]
-        steps = []
-        for bend in bends:
-            levels = (0.0, 1.0) if bend == op.low else (1.0, 0.0)
-            moved = Translate(torch.full([1] * len(node.shape), -bend, dtype=torch.float64))
-            steps.append(self.add(Heaviside(levels), (self.add(moved, node.parents, node.shape),), node.shape))
-        for step in steps:  # between two bends, both slopes are 1
-            rows = self.gate(step, rows)
+            return [self.constant(self.like.new_zeros(self.count, *node.shape))]
+        for bend, levels in ((op.low, (0.0, 1.0)), (op.high, (1.0, 0.0))):
+            if math.isfinite(bend):
+                moved = Translate(self.like.new_full([1] * len(node.shape), -bend))
+                step = self.add(Heaviside(levels), (self.add(moved, node.parents, node.shape),), node.shape)
+                rows = self.gate(step, rows)
         return [rows]
 
     def gate(self, slope: str, rows: str) -> str:
