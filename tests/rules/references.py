@@ -223,7 +223,7 @@ def pulled_back(op: Any, x: Array) -> Array:
     """Multiply by the matrix, which the operator's values at all unit vectors make up."""
     (shape,) = op.shapes
     inner = RATIONAL[name_of(op.op)]
-    unit = np.eye(int(np.prod(shape, dtype=int))).astype(x.dtype).reshape(-1, *shape)
+    unit = number(np.eye(int(np.prod(shape, dtype=int))), x).reshape(-1, *shape)
     columns = inner(op.op, unit) - inner(op.op, 0 * unit[:1])
     return (x.reshape(*x.shape[:2], -1) @ columns.reshape(len(unit), -1).T).reshape(*x.shape[:2], *shape)
 
