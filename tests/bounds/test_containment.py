@@ -138,7 +138,7 @@ def test_refine_agrees_with_bounding_each_domain(
     third = list(graph.nodes)[5]
     bounds, refined = refinement(graph, box, third)
     assert bool(taken) == (len(radii) == 6)
-    mask = schedule.undecided(graph, graph.nodes[third], bounds.boxes[third], {})
+    mask = schedule.undecided(graph, graph.nodes[third], bounds.boxes, {})
     assert mask is not None
     assert mask.any()
     for k in range(len(radii)):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.backward import backward
-from verifier.bounds.schedule import Bounds, Slopes, operands_of, relax_all, undecided
+from verifier.bounds.schedule import Bounds, Slopes, loose, operands_of, relax_all
 from verifier.bounds.windows import Piece, Windows, inputs_within, pieces, sizes, volume
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.ops.elementwise import Elementwise
@@ -69,9 +69,8 @@ def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str
     for name in graph.ancestors(start):
         node = graph.nodes[name]
         if isinstance(node.op, Elementwise):
-            op = node.op
-            if any(op.undecided(box).any() for box in operands_of(graph, node, boxes)):
-                names.append(name)
+            masks = node.op.undecided_operands(*operands_of(graph, node, boxes))
+            names += [name] * any(mask.any() for mask in masks)
     return names
 
 
@@ -211,7 +210,7 @@ class JointAscent(Climb):
         """Choose the intermediate nodes to optimise, all that fit into memory, cheapest first; cut them up."""
         costs = {}
         for name, node in self.graph.nodes.items():
-            mask = undecided(self.graph, node, self.bounds.boxes[name], self.bounds.relevant)
+            mask = loose(self.graph, node, self.bounds.boxes, self.bounds.relevant)
             above = curves_above(self.graph, name, self.bounds.boxes)
             if mask is not None and mask.any() and above:
                 elements = mask.flatten().nonzero().flatten()

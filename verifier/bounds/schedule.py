@@ -195,24 +195,40 @@ def _enclose(graph: Graph, node: Node, operands: list[Box]) -> Enclosure:
     return node.op.relax(*operands)
 
 
-def undecided(graph: Graph, node: Node, box: Box, relevant: Mapping[str, Tensor]) -> Tensor | None:
+def undecided(graph: Graph, node: Node, boxes: Mapping[str, Box], relevant: Mapping[str, Tensor]) -> Tensor | None:
     """Tell which elements feed a nonlinearity that is not affine on their box, ``(B, *node)``; None if none can.
 
     Nonlinearities may read them through copies, which themselves have none. Those that are not ``relevant`` do not
-    count.
+    count. Boxes are those of the node and of all before it, at least.
     """
     found: Tensor | None = None
     for reader in graph.readers[node.name]:
-        op = graph.nodes[reader].op
+        op, operands = graph.nodes[reader].op, graph.nodes[reader].parents
         assert isinstance(op, Elementwise)
-        for parent in graph.nodes[reader].parents:
+        for k, parent in enumerate(operands):
             source = graph.sources[parent]
             if source.name == node.name:
-                mask = op.undecided(source.pick(box, graph.nodes[parent].shape))
+                others = (graph.sources[other] for other in (*operands[:k], *operands[k + 1 :]))
+                known = [
+                    other.pick(boxes[other.name], graph.nodes[reader].shape) for other in others if other.name in boxes
+                ]
+                mask = op.undecided(source.pick(boxes[node.name], graph.nodes[parent].shape), *known)
                 mask = mask & relevant[reader] if reader in relevant else mask
                 mask = source.spread(mask, node.shape)
                 found = mask if found is None else found | mask
     return found
+
+
+def loose(graph: Graph, node: Node, boxes: Mapping[str, Box], relevant: Mapping[str, Tensor]) -> Tensor | None:
+    """Tell which undecided elements of a node backward bounds may tighten, ``(B, *node)``; None if none.
+
+    Lines of a function of one operand are no better than the function itself on a box of that operand that was bounded
+    by the same lines.
+    """
+    found = undecided(graph, node, boxes, relevant)
+    if found is None or not isinstance(node.op, Elementwise) or len(node.parents) > 1:
+        return found
+    return found & ~node.op.undecided(*operands_of(graph, node, boxes))
 
 
 def operands_of(graph: Graph, node: Node, boxes: Mapping[str, Box]) -> list[Box]:
@@ -230,7 +246,7 @@ def refine(bounds: Bounds, node: Node, box: Box, method: Method = CROWN) -> Box:
     Raises:
         CoarseError: see ``bound_nodes``.
     """
-    mask = undecided(bounds.graph, node, box, bounds.relevant)
+    mask = loose(bounds.graph, node, {**bounds.boxes, node.name: box}, bounds.relevant)
     if mask is None or not 0 < int(mask.sum()) <= method.most * len(mask):
         return box
     domains = len(mask)

@@ -49,7 +49,8 @@ def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None
     like = torch.zeros((), dtype=graph.dtype, device=graph.device)
     rows = torch.eye(graph.n_outputs).to(like) if rows is None else rows.to(like)
     shapes = {node.name: node.shape for node in graph.nodes.values()}
-    tape = Tape(list(graph.nodes.values())[:-1], len(rows), like, shapes)
+    forward = {node.name: node for node in list(graph.nodes.values())[:-1]}
+    tape = Tape(forward, len(rows), like, shapes)
     tape.pulled[OUTPUT] = [tape.constant(rows)]
     for node in reversed(list(graph.nodes.values())):
         if node.op is not None and node.name in tape.pulled:
@@ -60,9 +61,9 @@ def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None
     if directions is not None:
         width = directions.shape[1]
         found = tape.add(Linear(directions.to(like)), (found,), (len(rows), width))
-    tape.nodes.append(Node(OUTPUT, Reshape((len(rows) * width,)), (found,), (len(rows) * width,)))
+    last = Node(OUTPUT, Reshape((len(rows) * width,)), (found,), (len(rows) * width,))
     port = Port("jacobian", (len(rows), width), "float32")
-    return Graph(tape.nodes, graph.inputs, (port,), graph.dtype, graph.device)
+    return Graph([*tape.forward.values(), *tape.nodes, last], graph.inputs, (port,), graph.dtype, graph.device)
 
 
 @dataclass
@@ -70,31 +71,40 @@ class Tape:
     """Nodes in the making.
 
     Attributes:
-        nodes: those of the network itself but its output, and what was added.
+        forward: by name, those of the network itself but its output, and of the slopes. They come first: where a slope
+            is known, the rows that it multiplies need no bounds of their own.
         count: the rows S.
         like: a number of the network's dtype, on its device.
         shapes: of all nodes.
+        nodes: those of the rows.
         pulled: by node, the names of all coefficients that arrive at it, to be added up.
     """
 
-    nodes: list[Node]
+    forward: dict[str, Node]
     count: int
     like: Tensor
     shapes: dict[str, Shape]
+    nodes: list[Node] = field(default_factory=list)
     pulled: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, op: Op, parents: tuple[str, ...], shape: Shape) -> str:
         """Add a node; return its name."""
-        name = f"<derivative {len(self.nodes)}>"
-        self.nodes.append(Node(name, op, parents, shape))
-        self.shapes[name] = shape
-        return name
+        node = Node(f"<derivative {len(self.shapes)}>", op, parents, shape)
+        if self.forward.keys() >= set(parents):
+            self.forward[node.name] = node
+        else:
+            self.nodes.append(node)
+        self.shapes[node.name] = shape
+        return node.name
 
     def constant(self, value: Tensor) -> str:
         """Add a node of a constant value."""
         (inputs,) = self.shapes[INPUT]
-        flat = self.add(Linear(value.new_zeros(inputs, value.numel()), value.flatten()), (INPUT,), (value.numel(),))
-        return self.add(Reshape(tuple(value.shape)), (flat,), tuple(value.shape))
+        nothing = Linear(value.new_zeros(inputs, value.numel()), value.flatten())
+        node = Node(f"<constant {len(self.shapes)}>", nothing, (INPUT,), (value.numel(),))
+        self.nodes.append(node)
+        self.shapes[node.name] = node.shape
+        return self.add(Reshape(tuple(value.shape)), (node.name,), tuple(value.shape))
 
     def rows(self, name: str) -> str:
         """Return the sum of all that arrives at a node."""

@@ -83,6 +83,14 @@ class Elementwise(Op, register=False):
     def branch_point(self, x: Box) -> Tensor:
         """Return where to split each element of an operand, ``(B, *node)``; NaN where a split does not help."""
 
-    def undecided(self, x: Box) -> Tensor:
-        """Tell where tighter bounds of an operand help; shape ``(B, *node)``."""
+    def undecided(self, x: Box, *others: Box) -> Tensor:
+        """Tell where tighter bounds of an operand help, given those of other operands as far as they are known.
+
+        Shape ``(B, *node)``.
+        """
+        del others
         return ~self.branch_point(x).isnan()
+
+    def undecided_operands(self, *x: Box) -> list[Tensor]:
+        """Tell for each operand where tighter bounds help, ``(B, *node)``."""
+        return [self.undecided(box, *x[:k], *x[k + 1 :]) for k, box in enumerate(x)]

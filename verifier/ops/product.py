@@ -71,9 +71,9 @@ class Product(Elementwise):
         """See ``Elementwise.branch_point``: the middle, while the box is not too narrow to matter."""
         return torch.where(self.undecided(x), x.centre, torch.nan)
 
-    def undecided(self, x: Box) -> Tensor:
-        """See ``Elementwise.undecided``."""
-        return x.wide
+    def undecided(self, x: Box, *others: Box) -> Tensor:
+        """See ``Elementwise.undecided``: a multiple of one operand is exact."""
+        return x.wide & others[0].wide if others else x.wide
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

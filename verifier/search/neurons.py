@@ -67,7 +67,7 @@ class Neurons:
         """Find the neurons on the boxes of one domain (B = 1), without those that are not relevant."""
         graph, marks = bounds.graph, {}
         for name, node in graph.nodes.items():
-            mask = undecided(graph, node, bounds.boxes[name], bounds.relevant)
+            mask = undecided(graph, node, bounds.boxes, bounds.relevant)
             if mask is not None and mask.any():
                 marks[name] = mask
         nonlinear = {name: node for name, node in graph.nodes.items() if isinstance(node.op, Elementwise)}

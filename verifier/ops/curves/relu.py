@@ -88,8 +88,9 @@ class Relu(Curve):
         """See ``Curve.branch_point``: the kink, where it lies inside."""
         return torch.where(self.undecided(x), 0.0, torch.nan)
 
-    def undecided(self, x: Box) -> Tensor:
+    def undecided(self, x: Box, *others: Box) -> Tensor:
         """See ``Curve.undecided``."""
+        del others
         return (x.lower < 0) & (x.upper > 0)
 
     def slope_curve(self) -> Curve:

@@ -124,8 +124,9 @@ class Shifted(Curve, register=False):
         """See ``Curve.branch_point``."""
         return (self.curve.branch_point(self.actual(x)) - Box(self.lower, self.upper).centre).to(x.lower.dtype)
 
-    def undecided(self, x: Box) -> Tensor:
+    def undecided(self, x: Box, *others: Box) -> Tensor:
         """See ``Curve.undecided``."""
+        del others
         return self.curve.undecided(self.actual(x))
 
     def within(self, window: Window, shape: Shape) -> Shifted:

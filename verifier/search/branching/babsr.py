@@ -34,7 +34,7 @@ def intercept_scores(
             continue
         boxes = reader.boxes(ends)
         lost = reader.op.gap(*boxes) * (record[name].clamp(max=0).abs() + 0.5 * record[name].clamp(min=0))
-        for operand, box in zip(reader.operands, boxes, strict=True):
+        for operand, mask in zip(reader.operands, reader.op.undecided_operands(*boxes), strict=True):
             score[operand.name] = operand.add(score[operand.name], lost)
-            splittable[operand.name] = operand.add(splittable[operand.name], reader.op.undecided(box).to(lost))
+            splittable[operand.name] = operand.add(splittable[operand.name], mask.to(lost))
     return {name: torch.where(splittable[name] > 0, score[name], -1) for name in score}
