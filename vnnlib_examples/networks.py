@@ -153,7 +153,7 @@ RECIPES = {
 }
 
 
-def train(recipe: Recipe, seed: int = 0) -> nn.Sequential:
+def train(recipe: Recipe, seed: int = 0, decay: float = 1e-4) -> nn.Sequential:
     """Train with Adam on noisy inputs; integer targets are classes, others are regressed."""
     torch.manual_seed(seed)
     inputs, targets = recipe.data()
@@ -161,7 +161,7 @@ def train(recipe: Recipe, seed: int = 0) -> nn.Sequential:
     classes = not targets.is_floating_point()
     loss_of = nn.CrossEntropyLoss() if classes else nn.MSELoss()
     noise = 0.1 if inputs.flatten(1).shape[1] == 64 else 0.0
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=1e-4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs)
     for _ in range(recipe.epochs):
         for batch in torch.randperm(len(inputs)).split(64):
