@@ -1,4 +1,4 @@
-"""Imports point one way: specs <- sets, graph, ops <- bounds <- attack, search <- pipeline <- cli."""
+"""Imports point one way: specs <- sets, graph, ops <- bounds <- attack, search <- lipschitz <- pipeline <- cli."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.bounds",),
     ("verifier.problem",),
     ("verifier.attack", "verifier.search"),
+    ("verifier.lipschitz",),
     ("verifier.pipeline", "verifier.api", "verifier.describe"),
     ("verifier",),
     ("verifier.options", "verifier.report", "verifier.interrupts"),

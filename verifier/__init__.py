@@ -1,7 +1,7 @@
 """Sound and complete verification of neural networks.
 
-``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs. Importing this
-package is cheap: what a name needs is imported when the name is first used.
+``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs, ``lipschitz`` its
+Lipschitz constants. Importing this package is cheap: what a name needs is imported when the name is first used.
 """
 
 from __future__ import annotations
@@ -10,18 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from verifier import lipschitz
     from verifier.api import output_bounds
     from verifier.config import Config
     from verifier.graph.onnx_import import load
+    from verifier.lipschitz.result import LipschitzResult
     from verifier.pipeline import verify
     from verifier.result import Reason, Result, Verdict
 
-__all__ = ["Config", "Reason", "Result", "Verdict", "__version__", "load", "output_bounds", "verify"]
+__all__ = [
+    "Config",
+    "LipschitzResult",
+    "Reason",
+    "Result",
+    "Verdict",
+    "__version__",
+    "lipschitz",
+    "load",
+    "output_bounds",
+    "verify",
+]
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Config": "verifier.config",
+    "LipschitzResult": "verifier.lipschitz.result",
     "Reason": "verifier.result",
     "Result": "verifier.result",
     "Verdict": "verifier.result",
@@ -33,6 +47,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from the module that defines it."""
+    if name == "lipschitz":  # a package that can be called
+        return import_module("verifier.lipschitz")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

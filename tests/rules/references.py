@@ -249,6 +249,7 @@ RATIONAL: dict[str, Callable[..., Array]] = {
     ),
     "Floor": lambda op, x: np.floor(x),
     "Gather": lambda op, x: np.take(x, op.indices.numpy(), op.axis + 1),
+    "ConstantGate": lambda op, x, y: x * y,
     "Gate": lambda op, x, y: x * y,
     "Heaviside": lambda op, x: 0 * x + np.where(x > 0, *reversed(op.levels)),
     "LeakyRelu": leaky,

@@ -29,13 +29,16 @@ from verifier.ops.select import Expand
 from verifier.ops.shape import Reshape
 
 
-def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None = None) -> Graph:
+def jacobian(
+    graph: Graph, rows: Tensor | None = None, directions: Tensor | None = None, gate: Gate | None = None
+) -> Graph:
     """Return the network of ``rows @ J``, or of ``rows @ J @ directions``, with J the Clarke Jacobian at the input.
 
     Args:
         graph: from n inputs to m outputs.
         rows: combinations of outputs, ``(S, m)``; all outputs one by one if left out.
         directions: vectors ``(n, d)``; the inputs one by one if left out.
+        gate: how to multiply rows by slopes.
 
     Returns:
         A network from the same inputs to the S * n (or S * d) numbers, row by row.
@@ -50,7 +53,7 @@ def jacobian(graph: Graph, rows: Tensor | None = None, directions: Tensor | None
     rows = torch.eye(graph.n_outputs).to(like) if rows is None else rows.to(like)
     shapes = {node.name: node.shape for node in graph.nodes.values()}
     forward = {node.name: node for node in list(graph.nodes.values())[:-1]}
-    tape = Tape(forward, len(rows), like, shapes)
+    tape = Tape(forward, len(rows), like, shapes, gate or Gate())
     tape.pulled[OUTPUT] = [tape.constant(rows)]
     for node in reversed(list(graph.nodes.values())):
         if node.op is not None and node.name in tape.pulled:
@@ -76,6 +79,7 @@ class Tape:
         count: the rows S.
         like: a number of the network's dtype, on its device.
         shapes: of all nodes.
+        product: multiplies rows by slopes.
         nodes: those of the rows.
         pulled: by node, the names of all coefficients that arrive at it, to be added up.
     """
@@ -84,6 +88,7 @@ class Tape:
     count: int
     like: Tensor
     shapes: dict[str, Shape]
+    product: Gate
     nodes: list[Node] = field(default_factory=list)
     pulled: dict[str, list[str]] = field(default_factory=dict)
 
@@ -167,4 +172,4 @@ class Tape:
     def gate(self, slope: str, rows: str) -> str:
         """Multiply rows ``(S, *node)`` by the slope of the same node."""
         shape = (self.count, *self.shapes[slope])
-        return self.add(Gate(), (self.add(Expand(shape), (slope,), shape), rows), shape)
+        return self.add(self.product, (self.add(Expand(shape), (slope,), shape), rows), shape)

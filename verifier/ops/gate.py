@@ -10,7 +10,7 @@ from torch import Tensor
 
 from verifier.ops.op import Op, Shape
 from verifier.ops.product import Product
-from verifier.sets import Box
+from verifier.sets import Box, Enclosure, Planes
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,3 +34,31 @@ class Gate(Product):
         """See ``Op.samples``."""
         yield Gate(), [(1, 7), (1, 7)]
         yield Gate(), [(2, 3), (2, 3)]
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantGate(Gate):
+    """z = x * y between multiples of y where y has one sign, and between constants where it has both.
+
+    Looser than ``Gate``, for comparison.
+    Source: Zhang et al., "RecurJac", AAAI 2019 (arXiv:1810.11783).
+    """
+
+    def relax(self, *x: Box, alpha: Tensor | None = None) -> Enclosure:
+        """See ``Op.relax``; there is nothing to choose."""
+        del alpha
+        slope, rows = x
+        hull, none, known = self.interval(*x), torch.zeros_like(slope.lower), slope.lower == slope.upper
+        positive, negative = rows.lower >= 0, rows.upper <= 0
+        below = torch.where(negative & ~positive, slope.upper, slope.lower)
+        above = torch.where(negative & ~positive, slope.lower, slope.upper)
+        mixed = ~(positive | negative | known)
+        planes = (none, torch.where(mixed, none, below)), torch.where(mixed, hull.lower, none)
+        others = (none, torch.where(mixed, none, above)), torch.where(mixed, hull.upper, none)
+        parts = [part.unsqueeze(1) for (steep, rise), offset in (planes, others) for part in (steep, rise, offset)]
+        return Planes((parts[0], parts[1]), parts[2], (parts[3], parts[4]), parts[5])
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield ConstantGate(), [(1, 7), (1, 7)]

@@ -181,19 +181,22 @@ class NeuronSplitting:
         candidates, points = self._look(best)
         return replace(best, bound=torch.fmax(domains.bound, least), candidates=candidates), points.double()
 
-    def measure(self, domains: NeuronDomains) -> NeuronDomains:
+    def measure(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         """Optimise in float32 as ``bound`` does, and certify all values, for cases of one row.
+
+        Also return points where they are attained, ``(B, n)``.
 
         Property: ``bound`` is below the excess itself all over each domain, rounding included, and not only in sign.
         """
         done = [self._measure(part) for part in self._parts(domains)]
-        return NeuronDomains.cat(done)
+        return NeuronDomains.cat([part[0] for part in done]), torch.cat([part[1] for part in done])
 
-    def _measure(self, domains: NeuronDomains) -> NeuronDomains:
+    def _measure(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         best = self.ascent.run(domains, self.iterations)[0]
         best = replace(best, weights=torch.ones_like(best.weights))  # another weight would scale the excess
         bound = torch.fmax(domains.bound, self._certify_exactly(best))
-        return replace(best, bound=bound, candidates=self._look(best)[0])
+        candidates, points = self._look(best)
+        return replace(best, bound=bound, candidates=candidates), points.double()
 
     def _look(self, domains: NeuronDomains) -> tuple[Tensor, Tensor]:
         """Choose candidates for the next split, ``(B, C)``, and points where the bounds are attained, ``(B, n)``."""

@@ -89,7 +89,9 @@ class Frontier(Generic[D]):
     @property
     def worst(self) -> float | None:
         """The least bound of an open domain."""
-        return float(self._bound[self._live].min()) if len(self) else None
+        if self._pool is None or not len(self):
+            return None
+        return float(self._pool.bound[self._live.to(self._pool.case.device)].nan_to_num(nan=-torch.inf).min())
 
     def pop(self, count: int) -> D:
         """Take out the domains with the least bounds, at most ``count``."""

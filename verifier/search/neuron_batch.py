@@ -111,8 +111,9 @@ class Batch:
         self.bounds, self.cases, self.neurons, self.domains = bounds, cases, neurons, domains
         graph = bounds.graph
         nodes = [node for node in graph.nodes.values() if isinstance(node.op, Elementwise)]
-        self.boxes = {name: self._box(name) for name in {graph.sources[p].name for node in nodes for p in node.parents}}
-        self.input = bounds.boxes[INPUT].expand(len(domains))
+        sources = {graph.sources[parent].name for node in nodes for parent in node.parents}
+        self.boxes = {name: self._box(name) for name in {*sources, *neurons.elements}}
+        self.input = self._box(INPUT)
         self.relaxations, self.starts = {}, {}
         for node in nodes:
             assert isinstance(node.op, Elementwise)

@@ -42,7 +42,7 @@ def refine(root: Root, rounds: int, until: float, deadline: float = math.inf) ->
         elements = root.neurons().elements.get(name)
         if elements is not None and now < until:
             box = narrowed(root, name, elements, rounds, now + (until - now) / (len(names) - k), deadline)
-            root = root if box is None else root.narrow(name, box)
+            root = root if box is None else root.knowing({name: box})
     return root.crown(deadline)
 
 
@@ -105,7 +105,7 @@ def grow(strategy: NeuronSplitting, leaves: NeuronDomains, rounds: int, until: f
             if time.monotonic() > until:
                 break
             some = leaves.take(piece)
-            parts.append(strategy.measure(strategy.halve(some, some.candidates[:, 0]) if step else some))
+            parts.append(strategy.measure(strategy.halve(some, some.candidates[:, 0]) if step else some)[0])
             whole[piece] = False
         if not parts:
             break

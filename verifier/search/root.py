@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -126,9 +127,10 @@ class Root:
             return JointAscent(self.fast, rows)
         return FoldedAscent(self.fast, rows, neurons)
 
-    def narrow(self, name: str, box: Box) -> Root:
-        """Take over a better box ``(1, *node)`` that holds at a node, with what follows from it by intervals."""
-        return self._with({**self.exact.boxes, name: box})
+    def knowing(self, boxes: Mapping[str, Box]) -> Root:
+        """Take over boxes ``(1, *node)`` that hold at some nodes, with what follows from them by intervals."""
+        both = {name: self.exact.boxes[name].intersect(box) for name, box in boxes.items()}
+        return self._with({**self.exact.boxes, **both})
 
     def _with(
         self,

@@ -46,6 +46,8 @@ class BranchPoints:
         """
         if name not in self._found:
             elements, found = self.neurons.elements[name], []
+            if not self.readers[name]:
+                return self._found.setdefault(name, [])
             places = torch.arange(len(elements), device=elements.device)
             read = torch.stack([_among(operand, places) for _, operand in self.readers[name]])
             for pattern in read.unique(dim=1).T:

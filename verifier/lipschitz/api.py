@@ -1,0 +1,166 @@
+"""Lipschitz constants of a model: what a user asks for, turned into a network, a box, a norm and rows."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import specs
+from specs import InputSet, Spec
+from verifier.errors import ShapeError, UsageError
+from verifier.graph.graph import Graph
+from verifier.graph.onnx_import import load
+from verifier.lipschitz.local import LocalLipschitz
+from verifier.lipschitz.norms import Norm
+from verifier.lipschitz.product import product
+from verifier.lipschitz.result import LipschitzResult, Step
+from verifier.sets import Box
+
+if TYPE_CHECKING:
+    import onnx
+
+METHODS = ("auto", "clarke", "product")
+
+GAP = 1e-4
+"""Relative width of a bracket that is narrow enough."""
+
+
+def lipschitz(
+    model: Graph | str | Path | onnx.ModelProto,
+    region: InputSet | Spec | str | Path | None = None,
+    norm: str = "inf",
+    output: int | str | None = None,
+    *,
+    method: str = "auto",
+    inputs: Sequence[int] | None = None,
+    timeout: float | None = 60.0,
+    gap: float = GAP,
+    seed: int = 0,
+    watch: Callable[[Step], None] | None = None,
+) -> LipschitzResult:
+    """Bound the Lipschitz constant of a network, on a box or everywhere.
+
+    Args:
+        model: a network in float64, or what to read it from.
+        region: a box, a ball within one (its least box counts), a property that has one input set, or its file; without
+            one the constant holds everywhere.
+        norm: at the input and at the output: ``inf``, ``2`` or ``1``, or two of them as in ``inf,1``.
+        output: an index, ``"3-7"`` for the difference of two, or None for all.
+        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies norms of layers; ``auto``
+            is the former where it can be.
+        inputs: indices of those that may change, if not all; the others only range.
+        timeout: seconds, or None for no limit.
+        gap: relative width of the bracket at which to stop.
+        seed: of the points that are sampled.
+        watch: called with every improvement.
+
+    Returns:
+        A bracket: the upper end certified, the lower one attained by a gradient.
+
+    Raises:
+        UsageError: no such norm, output, input or method.
+        ModelError, SpecError, ShapeError: the model or the region cannot be read, or they do not fit together.
+        UnsupportedError: an operator has no derivative; it is named.
+
+    Property: sound in floating point; complete in the limit for piecewise linear networks in the norms that are row or
+    column norms, and 2,2.
+    Source: Shi et al., NeurIPS 2022 (arXiv:2210.07394).
+    """
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
+    if method == "clarke" and region is None:
+        raise UsageError("the method clarke needs a region: a property, or a centre and a radius")
+    wanted, graph = Norm.parse(norm), model if isinstance(model, Graph) else load(model)
+    rows = output_rows(output, graph.n_outputs).to(graph.device)
+    if region is None or method == "product":
+        return _product(graph, wanted, rows, output)
+    box = box_of(region, graph)
+    mask = None if inputs is None else input_mask(inputs, graph.n_inputs).to(graph.device)
+    limit = math.inf if timeout is None else timeout
+    run = LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
+    reason, closed = run.run()
+    return run.result(named(output), reason, closed)
+
+
+def _product(graph: Graph, norm: Norm, rows: Tensor, output: int | str | None) -> LipschitzResult:
+    """Multiply the norms of the layers."""
+    started = time.monotonic()
+    if norm.p != norm.q:
+        raise UsageError(f"the product of norms is there for inf, 2 and 1, not for {norm}")
+    upper = product(graph, norm.p, None if output is None else rows)
+    seconds = time.monotonic() - started
+    return LipschitzResult(upper, None, str(norm), named(output), "product", seconds, False, "one pass")
+
+
+def named(output: int | str | None) -> str:
+    """Return the word for an output."""
+    return "all" if output is None else str(output)
+
+
+def output_rows(output: int | str | None, count: int) -> Tensor:
+    """Return combinations of outputs ``(S, m)``: all one by one, one, or a difference.
+
+    Raises:
+        UsageError: there is no such output.
+    """
+    eye = torch.eye(count, dtype=torch.float64)
+    if output is None:
+        return eye
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(output))
+    if match is None:
+        raise UsageError(f"output {output!r} is neither an index nor a difference as in 3-7")
+    places = [int(word) for word in match.groups() if word is not None]
+    for place in places:
+        if place >= count:
+            raise UsageError(f"there is no output {place}: the network has {count}, counted from 0")
+    row = eye[places[0]] if len(places) == 1 else eye[places[0]] - eye[places[1]]
+    return row.unsqueeze(0)
+
+
+def input_mask(inputs: Sequence[int], count: int) -> Tensor:
+    """Return a mask ``(n,)`` of some inputs.
+
+    Raises:
+        UsageError: there is no such input, or none at all.
+    """
+    mask = torch.zeros(count, dtype=torch.bool)
+    for place in inputs:
+        if not 0 <= place < count:
+            raise UsageError(f"there is no input {place}: the network has {count}, counted from 0")
+        mask[place] = True
+    if not mask.any():
+        raise UsageError("no inputs are left that may change")
+    return mask
+
+
+def box_of(region: InputSet | Spec | str | Path, graph: Graph) -> Box:
+    """Return the box of a region, ``(1, n)``; of a ball, what its own box and the range of data have in common.
+
+    Raises:
+        UsageError: a property has several input sets.
+        ShapeError: the region has another number of inputs.
+    """
+    found = specs.load(region) if isinstance(region, (str, Path)) else region
+    if isinstance(found, Spec):
+        sets = {id(case.inputs): case.inputs for case in found.cases}
+        if len(sets) != 1:
+            raise UsageError(f"the property has {len(sets)} input sets; a Lipschitz constant is one of a single set")
+        (found,) = sets.values()
+    if found.lower.size != graph.n_inputs:
+        raise ShapeError(f"the region has {found.lower.size} input variables, the network has {graph.n_inputs}")
+    lower, upper = found.lower, found.upper
+    if found.ball is not None:  # rounded outward
+        lower = np.maximum(lower, np.nextafter(found.ball.center - found.ball.radius, -np.inf))
+        upper = np.minimum(upper, np.nextafter(found.ball.center + found.ball.radius, np.inf))
+    if (lower > upper).any():
+        raise UsageError("the region is empty: the ball lies outside of the range of data")
+    ends = (torch.from_numpy(end.copy()).unsqueeze(0).to(graph.device) for end in (lower, upper))
+    return Box(*ends)
