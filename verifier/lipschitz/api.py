@@ -54,8 +54,8 @@ def lipschitz(
             one the constant holds everywhere.
         norm: at the input and at the output: ``inf``, ``2`` or ``1``, or two of them as in ``inf,1``.
         output: an index, ``"3-7"`` for the difference of two, or None for all.
-        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies norms of layers; ``auto``
-            is the former where it can be.
+        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies the layers' norms;
+            ``auto`` is the former where it can be.
         inputs: indices of those that may change, if not all; the others only range.
         timeout: seconds, or None for no limit.
         gap: relative width of the bracket at which to stop.

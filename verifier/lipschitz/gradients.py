@@ -68,11 +68,12 @@ class Gradients:
         with torch.enable_grad():
             x = self.point.unsqueeze(0).clone().requires_grad_()
             value = self.norm.of_matrix(self._entries(self.graph.values(x)))
-            found: Tensor = torch.autograd.grad(value.sum(), x)[0]
-        return found.sign()
+            slope: Tensor = torch.autograd.grad(value.sum(), x)[0]
+        return slope.sign()
 
     def _entries(self, values: dict[str, Tensor]) -> Tensor:
-        return values[OUTPUT].unflatten(1, (self.rows, -1))
+        found: Tensor = values[OUTPUT].unflatten(1, (self.rows, -1))
+        return found
 
     def _enter(self, x: Tensor, values: dict[str, Tensor]) -> None:
         """Compare the norms at points with the best one."""

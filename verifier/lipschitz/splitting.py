@@ -56,15 +56,16 @@ class SlopeSplitting(NeuronSplitting):
         self.generator = torch.Generator(box.lower.device).manual_seed(0)
 
     def roots(self, case: Tensor, bound: Tensor, row: Tensor, alpha_row: Tensor) -> NeuronDomains:
-        """See ``NeuronSplitting.roots``; the input is among the neurons."""
+        """See ``NeuronSplitting.roots``; the input is among the neurons, and candidates are chosen."""
         domains = super().roots(case, bound, row, alpha_row)
         box = self.neurons.ends(self.root.fast.boxes)[INPUT].expand(len(case))
-        return replace(
+        domains = replace(
             domains,
             lower={INPUT: box.lower, **domains.lower},
             upper={INPUT: box.upper, **domains.upper},
             beta={INPUT: torch.zeros_like(box.lower), **domains.beta},
         )
+        return replace(domains, candidates=self._look(domains)[0])
 
     def split(self, domains: NeuronDomains) -> NeuronDomains:
         """Split each domain at the candidate whose parts, bounded anew, exceed the target by the least in sum."""
@@ -102,7 +103,8 @@ class SlopeSplitting(NeuronSplitting):
         bounds, batch = self.fast[0], self._batch(self.fast, domains)
         known = {**bounds.boxes, **batch.boxes}
         del known[INPUT]
-        found = bound_nodes(bounds.graph, batch.input, CROWN, known, relevant=bounds.relevant).boxes
+        until, relevant = self.deadline, bounds.relevant
+        found = bound_nodes(bounds.graph, batch.input, CROWN, known, until=until, relevant=relevant).boxes
         empty = torch.stack([flat(box.lower > box.upper).any(1) for box in found.values()]).any(0)
         ends = {name: _ends(box, domains.ends[name], empty) for name, box in self.neurons.ends(found).items()}
         least = -found[OUTPUT].upper.gather(1, domains.case.unsqueeze(1)).squeeze(1).double()

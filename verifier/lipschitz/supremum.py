@@ -95,41 +95,42 @@ class Supremum:
                 least = self.root.rows(-rows[part].unsqueeze(0)).minimum(self.box)[0]
                 self.upper[part] = torch.fmin(self.upper[part], -least)
 
-    def branch(self, target: float, until: float, rounds: float = math.inf) -> None:
-        """Search until no part can exceed the target, nothing is left to split, the time is up, or memory is.
+    def branch(self, target: float, until: float, deadline: float = math.inf) -> None:
+        """Search until no part can exceed the target, or nothing is left to split.
 
-        A search that was left goes on where it was.
+        No round begins after ``until``, and none goes on after the deadline. A search that was left goes on where it
+        was.
         """
-        strategy = self._begin(target)
-        strategy.deadline = strategy.ascent.deadline = math.inf
+        strategy = self._begin(target, deadline)
+        strategy.deadline = strategy.ascent.deadline = deadline
         strategy.ascent.target = -target
-        while len(self._frontier) and self.greatest > target and time.monotonic() < until and rounds > 0:
-            rounds -= 1
+        while len(self._frontier) and self.greatest > target and time.monotonic() < until:
             batch = self._frontier.pop(strategy.batch)
             try:
                 self._enter(strategy, strategy.split(batch), target)
-            except (MemoryError, RuntimeError) as error:
+            except (TimeoutError, MemoryError, RuntimeError) as error:
+                self._frontier.push(batch)
+                if isinstance(error, TimeoutError):
+                    return
                 if not out_of_memory(error) or strategy.batch == 1:
                     raise
-                self._frontier.push(batch)
                 strategy.batch //= 2
         self.closed = not len(self._frontier) or self.greatest <= target
 
-    def _begin(self, target: float) -> SlopeSplitting:
+    def _begin(self, target: float, deadline: float) -> SlopeSplitting:
         """Start a search from the outputs that exceed the target, unless there is one."""
         if self._strategy is None:
             count, box = self.graph.n_outputs, self.box
             eye, zeros = torch.eye(count).to(self.upper), torch.zeros(count).to(self.upper)
             cases = Cases(box.lower, box.upper, zeros.long(), -eye.unsqueeze(1), None, zeros.unsqueeze(1))
             size = max(1, min(MOST, WORK // (self.graph.work * (1 + 2 * box.lower.shape[1]))))
-            strategy = SlopeSplitting(self.root, cases, math.inf, size, self.known)
+            strategy = SlopeSplitting(self.root, cases, deadline, size, self.known)
             case = (self.upper > target).nonzero().flatten()
             self._settled = max([-math.inf, *self.upper[self.upper <= target].tolist()])
             none = torch.zeros_like(case)
             self._strategy = strategy
-            strategy.ascent.target = -target
             if len(case) and strategy.splittable:
-                self._enter(strategy, strategy.roots(case, -self.upper[case], none, none), target)
+                self._frontier.push(strategy.roots(case, -self.upper[case], none, none))
             self.closed = not len(self._frontier)
         return self._strategy
 
