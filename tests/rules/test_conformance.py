@@ -52,7 +52,7 @@ def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
 
 def aside(op: SetValued | Heaviside, x: Tensor) -> Tensor:
     """Move points off the places where a function has several values, upward."""
-    return torch.where(torch.isin(x, torch.tensor(op.kinks()).to(x)), x + 1e-7, x)
+    return torch.where(torch.isin(x, torch.tensor(op.kinks(), dtype=torch.float64).to(x)), x + 1e-7, x)
 
 
 def values_at(op: Op, points: list[Tensor]) -> Tensor:
