@@ -139,7 +139,7 @@ def sides(op: SetValued | Heaviside, jump: float) -> tuple[float, float]:
     if isinstance(op, Heaviside):
         return op.levels
     if isinstance(op, Levels):
-        place = op.places.index(jump)
+        place = op.jumps.index(jump)
         return op.levels[place], op.levels[place + 1]
     before, behind = (float(SMOOTH[name_of(op)](op, jump + side * EPSILON)) for side in (-1, 1))
     return before, behind

@@ -102,7 +102,7 @@ def clip(op: Any, x: Array) -> Array:
 
 
 def levels(op: Any, x: Array) -> Array:
-    beyond = sum((np.asarray(x > place, dtype=int) for place in op.places), np.zeros(x.shape, dtype=int))
+    beyond = sum((np.asarray(x > place, dtype=int) for place in op.jumps), np.zeros(x.shape, dtype=int))
     return 0 * x + number(op.levels, x)[beyond]
 
 

@@ -194,6 +194,15 @@ def test_pullback_is_a_lower_bound_for_any_alpha(op: Op, shapes: list[Shape], se
         assert_pulls_back_soundly(op.relax(*boxes, alpha=alpha), points, y, rows)
 
 
+@pytest.mark.parametrize(("op", "shapes"), TUNABLE)
+def test_the_parameters_to_start_from_are_those_of_the_plain_relaxation(op: Op, shapes: list[Shape]) -> None:
+    boxes, points, y = sampled(op, shapes, 0)
+    rows, alpha = random_rows(op, y, 0), op.start(*boxes)
+    assert alpha.shape == (op.parameters, len(y[0]), 1, *y.shape[2:])
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert_pulls_back_soundly(op.relax(*boxes, alpha=alpha), points, y, rows)
+
+
 def part_of(box: Box, places: list[float], generator: torch.Generator) -> Box:
     """Part of a box, which often begins or ends at one of some places inside it."""
     ends = []

@@ -167,15 +167,15 @@ class HardSwishSlope(SetValued):
 
 @dataclass(frozen=True, eq=False)
 class Levels(SetValued):
-    """A constant on each piece: the derivative of a piecewise affine function. ``places`` are where it jumps."""
+    """A constant on each piece: the derivative of a piecewise affine function. ``jumps`` lie between them."""
 
-    places: tuple[float, ...] = (-1.0, 1.0)
+    jumps: tuple[float, ...] = (-1.0, 1.0)
     levels: tuple[float, ...] = (0.0, 1.0, 0.0)
 
     @property
     def bends(self) -> tuple[float, ...]:  # type: ignore[override]
         """See ``Smooth``."""
-        return self.places
+        return self.jumps
 
     @property
     def curvature(self) -> tuple[int, ...]:  # type: ignore[override]
