@@ -16,7 +16,7 @@ from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.errors import UnsupportedError
 from verifier.graph.graph import OUTPUT, Graph
 from verifier.graph.jacobian import jacobian
-from verifier.ops.curves import Abs, Clip, Floor, LeakyRelu, PRelu
+from verifier.ops.curves import Abs, Clip, Floor, LeakyRelu, Power, PRelu, Shrink, Sigmoid, ThresholdedRelu
 from verifier.ops.op import Op
 from verifier.ops.product import Product
 from verifier.search.root import Root
@@ -101,6 +101,47 @@ def test_splits_at_a_kink_leave_one_slope() -> None:
         box = Box(torch.tensor([[low]]).double(), torch.tensor([[high]]).double())
         found = bound_nodes(slopes, box, INTERVAL).boxes[OUTPUT]
         assert (found.lower.item(), found.upper.item()) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("op", "low", "high", "expected"),
+    [
+        (Clip(-0.3, 0.7), -0.3, 0.7, (1, 1)),
+        (Clip(-0.3, 0.7), 0.7, 2.0, (0, 0)),
+        (Clip(-0.3, 0.7), -2.0, -0.3, (0, 0)),
+        (Clip(-0.3, 0.7), -2.0, 2.0, (0, 1)),
+        (Shrink(0.75, 0.75), -0.75, 0.75, (0, 0)),
+        (Shrink(0.75, 0.75), 0.75, 2.0, (1, 1)),
+        (Shrink(0.75, 0.75), 0.5, 2.0, (0, 1)),
+        (ThresholdedRelu(0.0), 0.0, 1.0, (1, 1)),
+    ],
+)
+def test_splits_at_kinks_elsewhere_leave_one_slope(op: Op, low: float, high: float, expected: tuple[int, int]) -> None:
+    net = Net(1)
+    net.add(op)
+    lower, upper = torch.tensor([[[low]], [[high]]], dtype=torch.float64)
+    box = Box(lower, upper)
+    found = bound_nodes(jacobian(net.graph()), box, INTERVAL).boxes[OUTPUT]
+    assert (found.lower.item(), found.upper.item()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_powers_whose_slope_has_no_exponent_have_a_derivative() -> None:
+    net = Net(1)
+    net.add(Power(1 / 3))
+    graph, x = net.graph(), torch.tensor([[0.01], [0.5], [3.0]]).double()
+    torch.testing.assert_close(jacobian(graph)(x), derivative(graph, x).flatten(1))
+    assert bound_nodes(jacobian(graph), Box(x[:1] - x[:1], x[:1]), INTERVAL).boxes[OUTPUT].upper.isinf().all()
+
+
+def test_second_derivatives_are_stated_of_powers_alone() -> None:
+    net, x = Net(1), torch.tensor([[-0.5], [3.0]]).double()
+    net.add(Power(4.0))
+    slopes = jacobian(net.graph())
+    torch.testing.assert_close(jacobian(slopes)(x), 12 * x * x)
+    net = Net(1)
+    net.add(Sigmoid())
+    with pytest.raises(UnsupportedError, match="SigmoidSlope"):
+        jacobian(jacobian(net.graph()))
 
 
 def test_it_has_the_dtype_of_the_network() -> None:

@@ -21,7 +21,7 @@ from verifier.bounds.interval import interval_step
 from verifier.bounds.rounding import Rounding, rounding
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.ops.curves import Curve, Heaviside
-from verifier.ops.curves.setvalued import SetValued
+from verifier.ops.curves.setvalued import Levels, SetValued
 from verifier.ops.curves.shifted import Shifted
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.curves.stairs import Stairs
@@ -138,6 +138,9 @@ def sides(op: SetValued | Heaviside, jump: float) -> tuple[float, float]:
     """Return the limits of a function at a jump, from the left and from the right."""
     if isinstance(op, Heaviside):
         return op.levels
+    if isinstance(op, Levels):
+        place = op.jumps.index(jump)
+        return op.levels[place], op.levels[place + 1]
     before, behind = (float(SMOOTH[name_of(op)](op, jump + side * EPSILON)) for side in (-1, 1))
     return before, behind
 

@@ -101,6 +101,11 @@ def clip(op: Any, x: Array) -> Array:
     return np.minimum(np.maximum(x, op.low), op.high)
 
 
+def levels(op: Any, x: Array) -> Array:
+    beyond = sum((np.asarray(x > place, dtype=int) for place in op.jumps), np.zeros(x.shape, dtype=int))
+    return 0 * x + number(op.levels, x)[beyond]
+
+
 def leaky(op: Any, x: Array) -> Array:
     return np.where(x < 0, number(op.slope, x) * x, x)
 
@@ -253,6 +258,7 @@ RATIONAL: dict[str, Callable[..., Array]] = {
     "Gate": lambda op, x, y: x * y,
     "Heaviside": lambda op, x: 0 * x + np.where(x > 0, *reversed(op.levels)),
     "LeakyRelu": leaky,
+    "Levels": levels,
     "Linear": linear,
     "MatMulConstant": stacked_matrices,
     "Neg": lambda op, x: -x,

@@ -52,7 +52,7 @@ def hard_boxes(op: Op, shape: Shape, generator: torch.Generator) -> Box:
 
 def aside(op: SetValued | Heaviside, x: Tensor) -> Tensor:
     """Move points off the places where a function has several values, upward."""
-    return torch.where(torch.isin(x, torch.tensor(op.kinks()).to(x)), x + 1e-7, x)
+    return torch.where(torch.isin(x, torch.tensor(op.kinks(), dtype=torch.float64).to(x)), x + 1e-7, x)
 
 
 def values_at(op: Op, points: list[Tensor]) -> Tensor:
@@ -192,6 +192,15 @@ def test_pullback_is_a_lower_bound_for_any_alpha(op: Op, shapes: list[Shape], se
     for spread in (0.5, 3.0):
         alpha = spread * torch.randn(size, dtype=torch.float64, generator=generator)
         assert_pulls_back_soundly(op.relax(*boxes, alpha=alpha), points, y, rows)
+
+
+@pytest.mark.parametrize(("op", "shapes"), TUNABLE)
+def test_the_parameters_to_start_from_are_those_of_the_plain_relaxation(op: Op, shapes: list[Shape]) -> None:
+    boxes, points, y = sampled(op, shapes, 0)
+    rows, alpha = random_rows(op, y, 0), op.start(*boxes)
+    assert alpha.shape == (op.parameters, len(y[0]), 1, *y.shape[2:])
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert_pulls_back_soundly(op.relax(*boxes, alpha=alpha), points, y, rows)
 
 
 def part_of(box: Box, places: list[float], generator: torch.Generator) -> Box:

@@ -11,7 +11,21 @@ from torch import Tensor
 
 from tests.rules.boxes import kinks
 from tests.rules.instances import INSTANCES, concrete
-from verifier.ops.curves import Cos, Curve, Elu, Gelu, HardSwish, Power, Scaled, Sigmoid, Sin, Smooth, Tan, TanSlope
+from verifier.ops.curves import (
+    Cos,
+    Curve,
+    Elu,
+    Gelu,
+    HardSwish,
+    Levels,
+    Power,
+    Scaled,
+    Sigmoid,
+    Sin,
+    Smooth,
+    Tan,
+    TanSlope,
+)
 from verifier.ops.curves.setvalued import SetValued
 from verifier.sets import Box, Diagonal
 
@@ -25,13 +39,18 @@ LOOSE = 1e-3
 """By which part of the range of values an interval may be wider than what points show."""
 
 
-def has_slope(op: Curve) -> bool:
+def states(op: Curve) -> bool:
     try:
-        return isinstance(op, Smooth) and isinstance(op.slope_curve(), Curve)
+        return isinstance(op.slope_curve(), Curve)
     except NotImplementedError:
         return False
 
 
+def has_slope(op: Curve) -> bool:
+    return isinstance(op, Smooth) and states(op)
+
+
+STATING = [op for op, _ in INSTANCES if isinstance(op, Curve) and states(op)]
 CURVES = [op for op, _ in INSTANCES if isinstance(op, Smooth)]
 STATED = [op for op in CURVES if has_slope(op)]
 INEXACT = {1 / 3, -0.1}
@@ -79,7 +98,7 @@ def gradient(op: Curve, x: Tensor) -> Tensor:
 def test_every_smooth_curve_states_its_slope() -> None:
     """All do but those that are slopes of others alone, and powers whose slope has no float64 exponent."""
     silent = {type(op) for op in CURVES if not has_slope(op)} - {Power}
-    assert silent <= {type(op.slope_curve()) for op in STATED}
+    assert silent <= {type(op.slope_curve()) for op in STATING}
     assert {op.exponent for op in CURVES if isinstance(op, Power) and not has_slope(op)} == INEXACT
     assert {kind for kind in concrete() if issubclass(kind, Smooth)} == {type(op) for op in CURVES}
 
@@ -211,3 +230,14 @@ def test_boxes_have_the_limits_from_within(op: Smooth, ends: tuple[float, float]
 def test_the_slope_of_the_cosine_is_the_sine_turned_over() -> None:
     x = torch.linspace(-9, 9, 101, dtype=torch.float64)
     assert torch.equal(Cos().slope_curve().forward(x), -Sin().forward(x))
+
+
+def test_jumps_at_places_that_single_precision_does_not_have() -> None:
+    """The float32 number next to 0.1 is larger, so a box that ends there has the jump inside."""
+    lower, upper = torch.tensor([[0.0, 0.1, 0.2]]), torch.tensor([[0.1, 0.3, 0.3]])
+    slope = Levels((0.1,), (2.0, 3.0))
+    box = Box(lower, upper)
+    hull, lines = slope.interval(box), slope.relax(box)
+    assert hull.lower.tolist() == [[2, 3, 3]] and hull.upper.tolist() == [[3, 3, 3]]
+    assert isinstance(lines, Diagonal) and lines.lower_offset is not None and lines.upper_offset is not None
+    assert (lines.upper_slope[:, 0] * upper + lines.upper_offset[:, 0] >= 3 - 1e-5).all()

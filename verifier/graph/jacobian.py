@@ -8,7 +8,6 @@ Source: Shi et al., NeurIPS 2022 (arXiv:2210.07394), section 3.1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
@@ -20,13 +19,15 @@ from verifier.errors import UnsupportedError
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
 from verifier.ops.adjoint import Adjoint
 from verifier.ops.arithmetic import Add, Scale, Translate
-from verifier.ops.curves import Clip, Curve, Heaviside, PRelu
+from verifier.ops.curves import Curve, Heaviside, Power, PRelu, Scaled
 from verifier.ops.gate import Gate
 from verifier.ops.linear import Linear
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.product import Product
 from verifier.ops.select import Expand
 from verifier.ops.shape import Reshape
+
+INVERSE = Power(-1.0)
 
 
 def jacobian(
@@ -149,25 +150,25 @@ class Tape:
         try:
             slope = op.slope_curve()
         except NotImplementedError as error:
-            raise UnsupportedError(f"node {node.name!r}: {error}") from None
+            raise UnsupportedError(f"node {node.name!r} has no derivative: {error}") from None
         return [self.gate(self.add(slope, node.parents, node.shape), rows)]
+
+    @through.register
+    def _(self, op: Power, node: Node, rows: str) -> Sequence[str]:
+        try:
+            slope = self.add(op.slope_curve(), node.parents, node.shape)
+        except NotImplementedError:  # ``a x ** (a - 1)`` is ``a x ** a / x``, without the difference
+            scaled, inverse = (
+                self.add(curve, node.parents, node.shape) for curve in (Scaled(op, op.exponent), INVERSE)
+            )
+            slope = self.add(Product(), (scaled, inverse), node.shape)
+        return [self.gate(slope, rows)]
 
     @through.register
     def _(self, op: PRelu, node: Node, rows: str) -> Sequence[str]:
         risen = self.add(Heaviside(), node.parents, node.shape)
         bend = self.add(Scale(1 - op.slope, roundings=1), (risen,), node.shape)
         return [self.gate(self.add(Translate(op.slope), (bend,), node.shape), rows)]
-
-    @through.register
-    def _(self, op: Clip, node: Node, rows: str) -> Sequence[str]:
-        if op.high <= op.low:
-            return [self.constant(self.like.new_zeros(self.count, *node.shape))]
-        for bend, levels in ((op.low, (0.0, 1.0)), (op.high, (1.0, 0.0))):
-            if math.isfinite(bend):
-                moved = Translate(self.like.new_full([1] * len(node.shape), -bend))
-                step = self.add(Heaviside(levels), (self.add(moved, node.parents, node.shape),), node.shape)
-                rows = self.gate(step, rows)
-        return [rows]
 
     def gate(self, slope: str, rows: str) -> str:
         """Multiply rows ``(S, *node)`` by the slope of the same node."""

@@ -12,7 +12,7 @@ from verifier.ops.curves.piecewise import Abs, Clip, LeakyRelu, PRelu
 from verifier.ops.curves.power import Power
 from verifier.ops.curves.relu import Relu
 from verifier.ops.curves.scaled import Scaled
-from verifier.ops.curves.setvalued import EluSlope, HardSwishSlope
+from verifier.ops.curves.setvalued import EluSlope, HardSwishSlope, Levels
 from verifier.ops.curves.sigmoid import Atan, Erf, Sigmoid, Softsign, Tanh
 from verifier.ops.curves.smooth import Smooth
 from verifier.ops.curves.stairs import Ceil, Floor, Round, Trunc
@@ -24,4 +24,4 @@ __all__ += ["Ceil", "Floor", "Round", "Softplus", "Softsign", "Tan", "Tanh", "Th
 __all__ += ["Acosh", "Asin", "Asinh", "Atanh", "Cosh", "Shrink", "Sinh"]
 __all__ += ["AcoshSlope", "AsinSlope", "AsinhSlope", "AtanSlope", "AtanhSlope", "EluSlope", "ErfSlope", "GatedSlope"]
 __all__ += ["HardSwishSlope", "Scaled", "SigmoidSlope", "SoftsignSlope", "TanSlope", "TanhSlope"]
-__all__ += ["Heaviside", "Step", "Trunc", "Within"]
+__all__ += ["Heaviside", "Levels", "Step", "Trunc", "Within"]

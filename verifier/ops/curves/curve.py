@@ -35,7 +35,7 @@ class Curve(Elementwise, register=False):
         Raises:
             NotImplementedError: the function jumps, or does not say.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what its derivative is")
+        raise NotImplementedError(f"{type(self).__name__} jumps, or does not say what its derivative is")
 
     @abstractmethod
     def steepest(self, x: Box) -> Tensor:

@@ -32,10 +32,6 @@ class Gated(Searched, register=False):
     def third(self, x: Tensor) -> Tensor:
         """Return about f'''."""
 
-    def slope_curve(self) -> Curve:
-        """See ``Curve.slope_curve``."""
-        return GatedSlope(self)
-
 
 @dataclass(frozen=True, eq=False)
 class GatedSlope(Searched):
@@ -94,6 +90,10 @@ class Gelu(Gated):
     def third(self, x: Tensor) -> Tensor:
         """See ``Gated.third``."""
         return density(x) * x * (x * x - 4)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return GatedSlope(self)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -174,6 +174,10 @@ class GeluTanh(Gated):
         rest = tilt * slope * (slope + bend * x * x)
         return bell * (3 * rest + x * slope**3 * (1 - 6 * bell) + 4 * bend * x)
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return GatedSlope(self)
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -208,6 +212,10 @@ class Silu(Gated):
         gate, other = x.sigmoid(), (-x).sigmoid()
         bell = gate * other
         return bell * (3 * (other - gate) + x * (1 - 6 * bell))
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return GatedSlope(self)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -257,6 +265,10 @@ class Mish(Gated):
         tilt = other - 2 * gate * sigmoid
         change = -sigmoid * (other + 2 * slope + 2 * gate * other)
         return slope * (3 * tilt + x * (tilt * tilt + change))
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``."""
+        return GatedSlope(self)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from verifier.ops.curves.curve import Piecewise, is_single
+from verifier.ops.curves.curve import Curve, Piecewise, is_single
 from verifier.ops.curves.guided import guided_step
+from verifier.ops.curves.setvalued import Levels
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
 
@@ -53,6 +54,12 @@ class ThresholdedRelu(Jumping):
         """See ``Curve.steepest``: what makes up for the jump over an eighth of its height."""
         return torch.full_like(x.lower, 9.0)
 
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``: that of the rectifier, which it is for a threshold of 0."""
+        if self.threshold:
+            raise NotImplementedError(f"ThresholdedRelu jumps at {self.threshold:g}")
+        return Levels((0.0,), (0.0, 1.0))
+
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
@@ -86,6 +93,12 @@ class Shrink(Jumping):
     def steepest(self, x: Box) -> Tensor:
         """See ``Curve.steepest``: what makes up for a jump over a part of its height."""
         return torch.full_like(x.lower, 1.0 if self.threshold == self.shift else 9.0)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``: 1 outside, if it is continuous, which it is when shifted by the threshold."""
+        if self.threshold != self.shift:
+            raise NotImplementedError(f"Shrink jumps at {self.kinks()[-1]:g}")
+        return Levels(self.kinks(), (1.0, 0.0, 1.0)) if self.threshold else Levels((), (1.0,))
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

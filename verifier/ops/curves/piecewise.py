@@ -12,6 +12,7 @@ from torch import Tensor
 
 from verifier.ops.curves.curve import Curve, Piecewise, is_single
 from verifier.ops.curves.heaviside import Heaviside
+from verifier.ops.curves.setvalued import Levels
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box, Window, cut
 
@@ -145,6 +146,13 @@ class Clip(Piecewise):
     def slopes(self, x: Box) -> tuple[Tensor, Tensor]:
         """See ``Curve.slopes``."""
         return torch.zeros_like(x.lower), torch.ones_like(x.lower)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``: 1 between the ends, if there is anything between them."""
+        if self.high <= self.low:
+            return Levels((), (0.0,))
+        below, above = math.isfinite(self.low), math.isfinite(self.high)
+        return Levels(self.kinks(), (0.0,) * below + (1.0,) + (0.0,) * above)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

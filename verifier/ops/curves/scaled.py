@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import Tensor
 
@@ -83,6 +84,16 @@ class Scaled(Curve):
     def branch_point(self, x: Box) -> Tensor:
         """See ``Elementwise.branch_point``."""
         return self.curve.branch_point(x)
+
+    def slope_curve(self) -> Curve:
+        """See ``Curve.slope_curve``; factors that are not exact any more when multiplied have none."""
+        slope = self.curve.slope_curve()
+        inner, factor = (slope.curve, slope.factor) if isinstance(slope, Scaled) else (slope, 1.0)
+        if not isinstance(inner, Smooth):
+            raise NotImplementedError(f"Scaled: the slope of {type(self.curve).__name__} is no smooth curve")
+        if Fraction(self.factor) * Fraction(factor) != Fraction(self.factor * factor):
+            raise NotImplementedError(f"Scaled: {self.factor!r} * {factor!r} is no float64 number")
+        return Scaled(inner, self.factor * factor)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from verifier.ops.curves.curve import is_single
 from verifier.ops.curves.smooth import Smooth, climb
 from verifier.ops.op import Op, Shape
 from verifier.sets import Box
@@ -48,8 +49,9 @@ class SetValued(Smooth, register=False):
     def meets(self, x: Box, piece: int) -> Tensor:
         """See ``Smooth.meets``: what a box only has in common with a piece is no end of both, unless it is a point."""
         low, high = self.ends(piece)
-        inside = (x.upper > low) & (x.lower < high)
-        return torch.where(x.lower == x.upper, (x.upper >= low) & (x.lower <= high), inside)
+        lower, upper = x.lower.double(), x.upper.double()  # float32 may not have the place of a jump
+        inside = (upper > low) & (lower < high)
+        return torch.where(lower == upper, (upper >= low) & (lower <= high), inside)
 
     def _candidates(self, x: Box, slope: Tensor, sign: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See ``Smooth``: the ends of each piece, or its crest."""
@@ -161,3 +163,48 @@ class HardSwishSlope(SetValued):
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
         """See ``Op.samples``."""
         yield HardSwishSlope(), [(1, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels(SetValued):
+    """A constant on each piece: the derivative of a piecewise affine function. ``jumps`` lie between them."""
+
+    jumps: tuple[float, ...] = (-1.0, 1.0)
+    levels: tuple[float, ...] = (0.0, 1.0, 0.0)
+
+    @property
+    def bends(self) -> tuple[float, ...]:  # type: ignore[override]
+        """See ``Smooth``."""
+        return self.jumps
+
+    @property
+    def curvature(self) -> tuple[int, ...]:  # type: ignore[override]
+        """See ``Smooth``."""
+        return (0,) * len(self.levels)
+
+    @property
+    def exact(self) -> bool:
+        """See ``Elementwise.exact``: constants that float32 has."""
+        return all(is_single(level) for level in self.levels)
+
+    def value(self, x: Tensor, piece: int) -> Tensor:
+        """See ``SetValued.value``."""
+        return torch.full_like(x, self.levels[piece])
+
+    def derivative(self, x: Tensor, piece: int) -> Tensor:
+        """See ``Smooth.derivative``."""
+        del piece
+        return torch.zeros_like(x)
+
+    def root(self, slope: Tensor, piece: int, within: Box) -> Tensor:
+        """See ``Smooth.root``: no piece bends."""
+        del piece, within
+        return torch.zeros_like(slope)
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """See ``Op.samples``."""
+        yield Levels(), [(1, 7)]
+        yield Levels((-0.3, 0.1), (1.0, 0.0, 1.0)), [(1, 7)]
+        yield Levels((0.7,), (1.0, 0.0)), [(2, 3)]
+        yield Levels((), (1.0,)), [(1, 7)]
