@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,25 +27,37 @@ class Bump(Smooth, register=False):
 
 
 @dataclass(frozen=True, eq=False)
-class SigmoidSlope(Bump, Searched):
-    """y = s (1 - s), with s = 1 / (1 + exp(-x)); that is 1 / (2 cosh(x / 2)) ** 2."""
+class Squashed(Bump, register=False):
+    """A multiple of ``1 - u ** 2`` with ``u = tanh(rate * x)``; its slope is ``height * 2 * rate * (u ** 3 - u)``."""
 
-    bends = (-math.log(2 + math.sqrt(3)), math.log(2 + math.sqrt(3)))
+    rate: ClassVar[float]
+    height: ClassVar[float]
     curvature = (1, -1, 1)
 
     def forward(self, *x: Tensor) -> Tensor:
         """See ``Op.forward``."""
-        return 0.25 / (x[0] / 2).cosh().square()
+        return self.height / (self.rate * x[0]).cosh().square()
 
     def derivative(self, x: Tensor, piece: int) -> Tensor:
         """See ``Smooth.derivative``."""
         del piece
-        return -self.forward(x) * (x / 2).tanh()
+        return -2 * self.rate * self.forward(x) * (self.rate * x).tanh()
 
-    def second(self, x: Tensor) -> Tensor:
-        """See ``Searched.second``."""
-        bell = self.forward(x)
-        return bell * (1 - 6 * bell)
+    def root(self, slope: Tensor, piece: int, within: Box) -> Tensor:
+        """See ``Smooth.root``: one of three roots of a cubic equation for u, by Viete's formula."""
+        del within
+        level = slope / (2 * self.rate * self.height)
+        angle = (1.5 * math.sqrt(3) * level).clamp(-1, 1).arccos() / 3
+        u = 2 / math.sqrt(3) * (angle - 2 * math.pi / 3 * (2 - piece)).cos()
+        return u.clamp(-1, 1).atanh() / self.rate
+
+
+@dataclass(frozen=True, eq=False)
+class SigmoidSlope(Squashed):
+    """y = s (1 - s), with s = 1 / (1 + exp(-x)); that is 1 / (2 cosh(x / 2)) ** 2."""
+
+    rate, height = 0.5, 0.25
+    bends = (-math.log(2 + math.sqrt(3)), math.log(2 + math.sqrt(3)))
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
@@ -53,25 +66,11 @@ class SigmoidSlope(Bump, Searched):
 
 
 @dataclass(frozen=True, eq=False)
-class TanhSlope(Bump, Searched):
+class TanhSlope(Squashed):
     """y = 1 - tanh(x) ** 2, which is 1 / cosh(x) ** 2."""
 
+    rate, height = 1.0, 1.0
     bends = (-math.log(2 + math.sqrt(3)) / 2, math.log(2 + math.sqrt(3)) / 2)
-    curvature = (1, -1, 1)
-
-    def forward(self, *x: Tensor) -> Tensor:
-        """See ``Op.forward``."""
-        return 1 / x[0].cosh().square()
-
-    def derivative(self, x: Tensor, piece: int) -> Tensor:
-        """See ``Smooth.derivative``."""
-        del piece
-        return -2 * self.forward(x) * x.tanh()
-
-    def second(self, x: Tensor) -> Tensor:
-        """See ``Searched.second``."""
-        bell = self.forward(x)
-        return bell * (4 - 6 * bell)
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
