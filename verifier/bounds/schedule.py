@@ -127,6 +127,7 @@ def bound_nodes(
     slopes: Mapping[str, Slopes] | None = None,
     until: float = math.inf,
     relevant: Mapping[str, Tensor] | None = None,
+    before: Bounds | None = None,
 ) -> Bounds:
     """Bound every node over boxes of the input.
 
@@ -138,6 +139,7 @@ def bound_nodes(
         slopes: by node, for backward bounds with B = 1: other slopes than those of least area.
         until: value of ``time.monotonic()`` after which boxes are no longer tightened backward.
         relevant: masks ``(1, *node)`` of elements of nonlinear nodes; what only others read is not tightened backward.
+        before: other bounds of the network, for what can be taken over where boxes are the same.
 
     Raises:
         CoarseError: rounding takes a larger part of some bounds than the method allows.
@@ -178,7 +180,7 @@ def bound_nodes(
                     forms.pop(parent, None)
         if known is not None and node.name in known:
             box = box.intersect(known[node.name])
-        bounds.enclosures[node.name] = _enclose(graph, node, operands)
+        bounds.enclosures[node.name] = _enclose(bounds, node, operands, before)
         if method.backward and not exact:
             if slopes is not None and node.name in slopes:
                 box = refine_with(bounds, node, box, slopes[node.name])
@@ -188,11 +190,20 @@ def bound_nodes(
     return bounds
 
 
-def _enclose(graph: Graph, node: Node, operands: list[Box]) -> Enclosure:
+def _enclose(bounds: Bounds, node: Node, operands: list[Box], before: Bounds | None) -> Enclosure:
     if isinstance(node.op, Affine):
-        return Exact(node.op, [graph.nodes[parent].shape for parent in node.parents])
+        return Exact(node.op, [bounds.graph.nodes[parent].shape for parent in node.parents])
     assert node.op is not None
+    if before is not None and all(_same(box, before.boxes[p]) for box, p in zip(operands, node.parents, strict=True)):
+        if node.name in before.starts and all(bounds.graph.sources[parent].name == parent for parent in node.parents):
+            bounds.starts[node.name] = before.starts[node.name]
+        return before.enclosures[node.name]
     return node.op.relax(*operands)
+
+
+def _same(one: Box, other: Box) -> bool:
+    """Tell whether two boxes are equal; NaN never is."""
+    return one is other or (torch.equal(one.lower, other.lower) and torch.equal(one.upper, other.upper))
 
 
 def undecided(graph: Graph, node: Node, boxes: Mapping[str, Box], relevant: Mapping[str, Tensor]) -> Tensor | None:

@@ -141,8 +141,8 @@ class Root:
     ) -> Root:
         """Bound all nodes anew, with boxes that are known to hold."""
         exact = self.exact
-        better = bound_nodes(exact.graph, self.box, method, known, slopes, until, exact.relevant)
-        return Root(better, rounded(better), {})
+        better = bound_nodes(exact.graph, self.box, method, known, slopes, until, exact.relevant, exact)
+        return Root(better, rounded(better, self.fast), {})
 
     def rows(self, rows: Tensor) -> LinearBound:
         """Bound output rows ``(1, S, m)`` from below with the optimised slopes, if they are for as many rows."""
@@ -166,11 +166,11 @@ class Root:
         return Neurons.of(self.fast)
 
 
-def rounded(exact: Bounds) -> Bounds:
-    """Return the float32 twin of certified bounds, on boxes rounded outward."""
-    graph, box = exact.graph.to(torch.float32), exact.boxes[INPUT].to(torch.float32)
-    known = _known(exact.boxes, torch.float32)
-    return bound_nodes(graph, box, INTERVAL, known, relevant=exact.relevant)
+def rounded(exact: Bounds, before: Bounds | None = None) -> Bounds:
+    """Return the float32 twin of certified bounds, on boxes rounded outward; ``before`` is one of other bounds."""
+    graph = exact.graph.to(torch.float32) if before is None else before.graph
+    known, box = _known(exact.boxes, torch.float32), exact.boxes[INPUT].to(torch.float32)
+    return bound_nodes(graph, box, INTERVAL, known, relevant=exact.relevant, before=before)
 
 
 def _coordinates(graph: Graph) -> int:
