@@ -42,7 +42,7 @@ class Gradients:
 
     def try_points(self, x: Tensor) -> None:
         """Evaluate at points ``(B, n)``, as far as they lie in the box."""
-        for part in x.to(self.box.lower).clamp(self.box.lower, self.box.upper).split(self.batch):
+        for part in x.to(self.box.lower).clamp(self.box.lower, self.box.upper).split(self.batch) if len(x) else ():
             with torch.no_grad():
                 self._enter(part, self.graph.values(part))
 

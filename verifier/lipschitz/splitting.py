@@ -23,6 +23,9 @@ from verifier.sets import Box, flat
 ITERATIONS = 10
 """Steps of ascent for each part: boxes that are bounded anew do most of the work."""
 
+LITTLE = 1e-6
+"""Part of a bound below which what a split may gain is rounding."""
+
 SIGNS = 4
 """Random combinations of neurons whose gradients tell which inputs move them."""
 
@@ -65,6 +68,10 @@ class SlopeSplitting(NeuronSplitting):
             upper={INPUT: box.upper, **domains.upper},
             beta={INPUT: torch.zeros_like(box.lower), **domains.beta},
         )
+        return self.listed(domains)
+
+    def listed(self, domains: NeuronDomains) -> NeuronDomains:
+        """Choose candidates for the next split of domains."""
         return replace(domains, candidates=self._look(domains)[0])
 
     def split(self, domains: NeuronDomains) -> NeuronDomains:
@@ -122,7 +129,9 @@ class SlopeSplitting(NeuronSplitting):
         scores = torch.cat([by_node[name].masked_fill(~open_[name], -1) for name in self.neurons.elements], dim=1)
         least = intercept_scores(self.neurons.readers, record, ends)
         others = torch.cat([least[name] for name in self.neurons.elements], dim=1)
-        scores = torch.where(scores.amax(1, keepdim=True) > 0, scores, others)
+        little = LITTLE * domains.bound.abs().clamp(max=1e30).to(scores).unsqueeze(1)
+        scores = torch.where(scores.amax(1, keepdim=True) > little, scores, others)
+        scores = torch.where(scores > little, scores, -1)
         count = len(self.neurons.elements[INPUT])
         scores[:, :count] = -1
         best, neuron = scores.max(1)

@@ -22,6 +22,12 @@ from verifier.sets import Box
 WORK, MOST = 1 << 31, 256
 """Multiplications of one round of a search, roughly, and the domains that it splits at most."""
 
+KEPT = 4096
+"""Points of a search that are kept."""
+
+FEW = 32
+"""Domains up to which a round splits their parts again before they are bounded with care, which takes a while."""
+
 
 class Supremum:
     """Upper bounds of the outputs of a network over a box, which get better with the work that is put in.
@@ -29,7 +35,7 @@ class Supremum:
     Attributes:
         upper: a bound for each output, ``(G,)``, infinite where nothing is known.
         closed: whether more work would not make the greatest of them any better.
-        points: inputs where the bounds that were met last are attained, ``(B, n)``.
+        points: inputs where the bounds that were met last would be attained, ``(B, n)``.
 
     Property: sound in floating point.
     """
@@ -103,11 +109,12 @@ class Supremum:
         """
         strategy = self._begin(target, deadline)
         strategy.deadline = strategy.ascent.deadline = deadline
+        self.points = self.points[:0]
         strategy.ascent.target = -target
         while len(self._frontier) and self.greatest > target and time.monotonic() < until:
             batch = self._frontier.pop(strategy.batch)
             try:
-                self._enter(strategy, strategy.split(batch), target)
+                self._enter(strategy, self._grown(strategy, batch, target), target)
             except (TimeoutError, MemoryError, RuntimeError) as error:
                 self._frontier.push(batch)
                 if isinstance(error, TimeoutError):
@@ -134,16 +141,34 @@ class Supremum:
             self.closed = not len(self._frontier)
         return self._strategy
 
-    def _enter(self, strategy: SlopeSplitting, domains: NeuronDomains, target: float) -> None:
-        """Bound domains that may still exceed the target, and keep those that can be split."""
-        parts = domains.take(domains.bound < -target)
-        settled = [domains.bound[domains.bound >= -target]]
+    def _grown(self, strategy: SlopeSplitting, batch: NeuronDomains, target: float) -> NeuronDomains:
+        """Split domains, several times while they are few; return the parts that may exceed the target."""
+        parts = self._exceeding(strategy.split(batch), target)
+        while 0 < len(parts) <= FEW:
+            listed = strategy.listed(parts)
+            if listed.final.any():
+                break
+            parts = self._exceeding(strategy.split(listed), target)
+        return parts
+
+    def _enter(self, strategy: SlopeSplitting, parts: NeuronDomains, target: float) -> None:
+        """Bound domains, and keep those that may exceed the target and can be split."""
         if len(parts):
-            parts, self.points = strategy.maximise(parts)
-            open_ = (parts.bound < -target) & ~parts.final
-            settled.append(parts.bound[~open_])
-            self._frontier.push(parts.take(open_))
-        self._settled = max([self._settled, *(-torch.cat(settled)).tolist()])
+            parts, points = strategy.maximise(parts)
+            self.points = torch.cat([self.points, points])[-KEPT:]
+            stuck = parts.final & (parts.bound < -target)
+            self._settle(parts.take(stuck))
+            self._frontier.push(self._exceeding(parts.take(~stuck), target))
         worst = self._frontier.worst
         bound = max(self._settled, -math.inf if worst is None else -worst)
         self.upper = self.upper.clamp(max=bound)
+
+    def _exceeding(self, parts: NeuronDomains, target: float) -> NeuronDomains:
+        """Return the domains that may exceed the target; the others are settled."""
+        open_ = parts.bound < -target
+        self._settle(parts.take(~open_))
+        return parts.take(open_)
+
+    def _settle(self, parts: NeuronDomains) -> None:
+        """Take note of the bounds of domains that are not looked at any more."""
+        self._settled = max([self._settled, *(-parts.bound).tolist()])
