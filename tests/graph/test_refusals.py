@@ -144,7 +144,9 @@ CELLS = {
 }
 
 RESIZED = {
-    "Resize-antialias": (resized("linear", antialias=1, opset=18), "antialiasing"),
+    "Resize-antialias": (resized("nearest", antialias=1, opset=18), "linear and cubic are supported"),
+    "Resize-antialias-same": (resized("linear", (1, 1, 0.5, 1.1), antialias=1, opset=18), "leaves a length as it is"),
+    "Resize-antialias-axes": (resized("cubic", (1, 2, 2, 2), antialias=1, opset=18), "3 of 4 axes; two of 2 or 4"),
     "Resize-mode": (resized("lanczos"), "nearest, linear, cubic"),
     "Resize-crop": (resized("linear", coordinate_transformation_mode="tf_crop_and_resize"), "half_pixel, asymmetric"),
     "Resize-nearest": (resized("nearest", nearest_mode="up"), "floor, ceil"),
