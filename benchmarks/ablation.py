@@ -3,7 +3,7 @@
 FOLDER is a benchmark of VNN-COMP (instances.csv: onnx,vnnlib,timeout); without it, points and radii on the networks of
 ``vnnlib_examples`` that have smooth nonlinearities. All ways start from the same optimised bounds of the root, which no
 way counts, and have --seconds each; there are no attacks, no splits of inputs and no refined roots. The gain of a split
-is the part of the missing bound that its two parts make good, on average.
+is the part of the missing bound that its two parts make good, on average; no split makes more of them.
 
     python benchmarks/ablation.py [FOLDER] [--seconds 5] [--limit 20]
 """
@@ -197,6 +197,7 @@ def _search(way: Way, cases: Cases, until: float, tally: Tally, root: Root, *sta
     strategy = way(root, cases, until)
     if not strategy.neurons.elements:
         return False
+    strategy.parts = 2
     measured = Measured(strategy, strategy.batch)
     search: Search[NeuronDomains] = Search(measured, lambda *_: None, Progress())
     try:

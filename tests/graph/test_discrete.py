@@ -15,6 +15,7 @@ from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, bound_nodes
 from verifier.check.replay import Replay
 from verifier.errors import UnsupportedError
 from verifier.graph.graph import OUTPUT, Graph
+from verifier.graph.lower.topk import selection
 from verifier.graph.onnx_import import load
 from verifier.ops.curves import Step
 from verifier.sets import Box
@@ -100,6 +101,21 @@ MODELS = {
     "TopK": chain(("TopK", "x k", "v r"), constants={"k": i64(1)}),
     "TopK-values": chain(("TopK", "x k", "y i", {"axis": 0, "largest": 0}), constants={"k": i64(1)}),
     "TopK-smallest": chain(("TopK", "x k", "v r", {"largest": 0}), constants={"k": i64(1)}),
+    "TopK-unread": chain(("TopK", "x k", "y i", {"axis": 0}), constants={"k": i64(2)}),
+    **{
+        f"TopK-{size}-{k}-{axis}-{largest}": chain(
+            ("TopK", "x k", "v i", {"axis": axis, "largest": largest}),
+            ("Cast", "i", "f", {"to": FLOAT}),
+            ("Concat", "v f", "y", {"axis": 0}),
+            constants={"k": i64(k)},
+            shape=(2, size) if axis else (size, 2),
+        )
+        for size, k, axis, largest in [(2, 2, 1, 1), (3, 2, 0, 0), (4, 4, -1, 1), (5, 3, 1, 0), (7, 2, 0, 1)]
+    },
+    "TopK-whole": chain(
+        ("Cast", "x", "i", TO_INT), ("TopK", "i k", "v p"), ("Add", "v p", "r"), constants={"k": i64(2)}
+    ),
+    "MaxPool-unread": chain(("MaxPool", "x", "y i", {"kernel_shape": [2, 2]}), shape=(1, 1, 3, 4)),
     "Hardmax": chain(("Hardmax", "x", "y")),
     "Hardmax-old": chain(("Hardmax", "x", "y", {"axis": 1}), opset=11, shape=(2, 3)),
     **{
@@ -235,7 +251,8 @@ def test_two_classes_take_a_single_step() -> None:
 
 
 BAD = {
-    "k = 2": chain(("TopK", "x k", "v r"), constants={"k": i64(2)}),
+    "sorted = 1 is supported": chain(("TopK", "x k", "v r", {"sorted": 0}), constants={"k": i64(2)}),
+    "16384 are supported": chain(("TopK", "x k", "v r"), constants={"k": i64(2)}, shape=(1, 200)),
     "cast them first": chain(("OneHot", "x d v", "y"), constants={"d": i64(3), "v": weights(2)}),
     "int32 and int64 are supported": chain(("Cast", "x", "r", {"to": TensorProto.INT8})),
     "division of whole numbers": chain(("Cast", "x", "i", TO_INT), ("Div", "i w", "r"), constants={"w": i64(2)}),
@@ -254,6 +271,25 @@ BAD = {
         shape=(1,),
     ),
 }
+
+
+@pytest.mark.parametrize(("size", "k", "most"), [(1, 1, 0), (2, 2, 1), (8, 8, 19), (64, 2, 125), (1000, 3, 3000)])
+def test_selection_of_the_largest(size: int, k: int, most: int) -> None:
+    stages, results = selection(size, k)
+    assert sum(map(len, stages)) <= most
+    for seed in range(20):
+        values = dict(enumerate(np.random.default_rng(seed).permutation(size)))
+        for entry in (entry for stage in stages for entry in stage):
+            pair = values[entry.one], values[entry.other]
+            values[entry.larger], values[entry.smaller] = max(pair), min(pair)
+        assert [values[number] for number in results] == list(range(size))[::-1][:k]
+
+
+def test_values_of_many_elements() -> None:
+    proto = chain(("TopK", "x k", "y i", {"axis": 1}), constants={"k": i64(5)}, shape=(2, 300))
+    graph = load(proto)
+    x = points("", graph, 8)
+    np.testing.assert_array_equal(graph(x).numpy(), np.stack([Replay(proto).run(point.numpy()) for point in x]))
 
 
 @pytest.mark.parametrize("message", BAD)

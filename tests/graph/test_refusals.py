@@ -144,7 +144,9 @@ CELLS = {
 }
 
 RESIZED = {
-    "Resize-antialias": (resized("linear", antialias=1, opset=18), "antialiasing"),
+    "Resize-antialias": (resized("nearest", antialias=1, opset=18), "linear and cubic are supported"),
+    "Resize-antialias-same": (resized("linear", (1, 1, 0.5, 1.1), antialias=1, opset=18), "leaves a length as it is"),
+    "Resize-antialias-axes": (resized("cubic", (1, 2, 2, 2), antialias=1, opset=18), "3 of 4 axes; two of 2 or 4"),
     "Resize-mode": (resized("lanczos"), "nearest, linear, cubic"),
     "Resize-crop": (resized("linear", coordinate_transformation_mode="tf_crop_and_resize"), "half_pixel, asymmetric"),
     "Resize-nearest": (resized("nearest", nearest_mode="up"), "floor, ceil"),
@@ -153,8 +155,10 @@ RESIZED = {
 }
 
 OTHERS = {
-    "TopK": (one("TopK", (2, 3), ints(2), outputs=("y", "i")), "k = 2; k = 1"),
-    "TopK-old": (one("TopK", (2, 3), k=3, opset=9, outputs=("y", "i")), "k = 3; k = 1"),
+    "TopK": (one("TopK", (2, 3), ints(0), outputs=("y", "i")), "k = 0; at least one element"),
+    "TopK-open": (one("TopK", (2, 3), ints(2), sorted=0, outputs=("y", "i")), "sorted = 1 is supported"),
+    "TopK-long": (one("TopK", (1, 20000), ints(2), outputs=("y", "i")), "16384 are supported"),
+    "TopK-many": (one("TopK", (500, 90), ints(9), outputs=("y", "i")), "16384 are supported"),
     "ScatterElements": (
         chain(("ArgMax", "x", "i", {"axis": 0}), ("ScatterElements", "w i w", "y"), constants={"w": weights(1, 3)}),
         "constant ones are supported",
@@ -170,6 +174,7 @@ OTHERS = {
 REFUSED = WHOLE | SIZES | ROUNDED | SLICES | CELLS | RESIZED | OTHERS
 
 DAMAGED = {
+    "TopK-old": (one("TopK", (2, 3), k=4, opset=9, outputs=("y", "i")), "k = 4 of 3 elements"),
     "Slice-step": (one("Slice", (4, 5), ints(0), ints(3), ints(1), ints(0)), "step 0"),
     "LSTM-direction": (recurrent("LSTM", direction="sideways"), "'sideways'"),
     "Softmax-axis": (chain(("Softmax", "x", "s", {"axis": 2}), ("ArgMax", "s", "r", {"axis": 1})), "out of range"),

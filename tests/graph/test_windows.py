@@ -121,9 +121,45 @@ CUBIC = {
     for k, factor in enumerate([(2, 3), (0.5, 0.6)])
 }
 
+ANTIALIASED = {
+    f"Resize-antialias-{kind}-{mode}-{outside}-{len(shape)}-{k}": one(
+        "Resize",
+        shape,
+        None,
+        np.array(factors, dtype=np.float32),
+        mode=kind,
+        antialias=1,
+        coordinate_transformation_mode=mode,
+        exclude_outside=outside,
+        cubic_coeff_a=-0.5 if k % 2 else -0.75,
+        opset=18,
+    )
+    for kind in ("linear", "cubic")
+    for mode in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
+    for outside in (0, 1)
+    for k, (shape, factors) in enumerate(
+        [
+            ((1, 1, 9, 7), (1, 1, 0.5, 0.6)),
+            ((1, 2, 9, 7), (1, 1, 2, 0.3)),
+            ((1, 1, 9, 7), (1, 1, 0.12, 0.15)),
+            ((1, 2, 4, 5), (1, 1, 1, 1.7)),
+            ((9, 7), (0.4, 0.7)),
+            ((1, 9, 7, 2), (1, 0.4, 0.7, 1)),
+            ((6, 9, 7), (0.5, 0.4, 0.7)),
+            ((1, 1, 5, 9, 7), (1, 1, 0.4, 0.7, 0.6)),
+        ]
+    )
+    if (kind, len(shape)) not in (("cubic", 3), ("cubic", 5))
+} | {
+    "Resize-antialias-sizes": one(
+        "Resize", (1, 1, 9, 7), None, None, ints(1, 1, 4, 3), mode="linear", antialias=1, opset=18
+    )
+}
+
 
 @pytest.mark.parametrize(
-    "proto", [pytest.param(p, id=name) for table in (WINDOWS, POOLS, RESIZES, CUBIC) for name, p in table.items()]
+    "proto",
+    [pytest.param(p, id=name) for table in (WINDOWS, POOLS, RESIZES, CUBIC, ANTIALIASED) for name, p in table.items()],
 )
 def test_one_operator(proto: onnx.ModelProto) -> None:
     assert_same_function(proto)

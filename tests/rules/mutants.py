@@ -20,7 +20,7 @@ from verifier.ops.linear import Linear, MatMulConstant
 from verifier.ops.op import Op, Shape
 from verifier.ops.pool import AveragePool
 from verifier.ops.product import Product
-from verifier.ops.reduce import CumSum, ReduceSum
+from verifier.ops.reduce import CumSum, ReduceSum, SumOfOthers
 from verifier.ops.select import Gather, Slice
 from verifier.ops.shape import Transpose
 from verifier.sets import Box, Diagonal, Enclosure, Planes
@@ -237,6 +237,11 @@ class RunsBackwards(CumSum, register=False):
         return (self.linear(rows),)
 
 
+class CountsItself(SumOfOthers, register=False):
+    def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
+        return (rows.sum(self.axis + 1, keepdim=True).expand(rows.shape),)
+
+
 @dataclass(frozen=True, eq=False)
 class PutsBackElsewhere(Slice, register=False):
     def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
@@ -313,6 +318,7 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     (SumsItsWindow((2,), (2,)), [(1, 1, 4)]),
     (AddsOnce((0,)), [(3, 2)]),
     (RunsBackwards(0), [(4,)]),
+    (CountsItself(0), [(4,)]),
     (PutsBackElsewhere(((0, 2, 1),)), [(5,)]),
     (KeepsTheLast(torch.tensor([1, 1, 0]), 0), [(2,)]),
     (TurnsOnward((1, 2, 0)), [(2, 2, 2)]),

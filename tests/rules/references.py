@@ -198,6 +198,11 @@ def mean(op: Any, x: Array) -> Array:
     return total(op, x) / int(count)
 
 
+def without_one(op: Any, x: Array) -> Array:
+    axis = op.axis + 1
+    return np.stack([np.delete(x, k, axis).sum(axis) for k in range(x.shape[axis])], axis)
+
+
 def running(op: Any, x: Array) -> Array:
     axis = op.axis + 1
     ordered = np.flip(x, axis) if op.reverse else x
@@ -277,6 +282,7 @@ RATIONAL: dict[str, Callable[..., Array]] = {
     "Sparse": sparse,
     "Step": lambda op, x: 0 * x + ((x > 0) if op.strict else (x >= 0)),
     "Sub": lambda op, x, y: x - y,
+    "SumOfOthers": without_one,
     "ThresholdedRelu": lambda op, x: np.where(x > op.threshold, x, 0 * x),
     "Translate": lambda op, x: x + number(op.constant, x),
     "Transpose": lambda op, x: np.transpose(x, (0, *(axis + 1 for axis in op.perm))),

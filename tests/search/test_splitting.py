@@ -197,11 +197,42 @@ def test_neuron_splitting_covers_and_bounds(name: str, improved: bool) -> None:
     for _ in range(4):
         before = len(domains)
         domains, candidates = strategy.bound(strategy.split(domains))
-        assert len(domains) == 2 * before
+        assert 2 * before <= len(domains) <= 4 * before
         assert ((candidates >= box.lower - 1e-6) & (candidates <= box.upper + 1e-6)).all()
         met = assert_neuron_domains(graph, cases, root, domains, points)
     assert met > len(cases)
     assert float(domains.weight.sum()) == pytest.approx(1)
+
+
+def test_few_domains_are_split_twice_at_once() -> None:
+    graph, box = dense(0, [3, 8, 8, 2]), boxes(3, (1.0,), 0)
+    cases = Cases.of(spec_of(box, THREE), graph)
+    points = box.sample(600, drawn(0)).flatten(0, 1)
+    strategy, domains, root = by_neuron(graph, cases)
+    domains, _ = strategy.bound(domains)
+    ends = {name: (domains.lower[name], domains.upper[name]) for name in domains.lower}
+
+    def cut(parts: NeuronDomains) -> Tensor:
+        """Count the neurons that each part has narrowed."""
+        first = {name: [end[:1] for end in both] for name, both in ends.items()}
+        changed = [(parts.lower[name] > low) | (parts.upper[name] < high) for name, (low, high) in first.items()]
+        return torch.cat(changed, 1).sum(1)
+
+    strategy.batch = 4 * len(domains)
+    parts = strategy.split(domains)
+    assert len(parts) == 4 * len(domains)
+    assert (cut(parts) == 2).all()
+    assert float(parts.weight.sum()) == pytest.approx(1)
+    assert_neuron_domains(graph, cases, root, strategy.bound(parts)[0], points)
+    strategy.batch -= 1
+    assert len(strategy.split(domains)) == 2 * len(domains)
+    strategy.batch += 1
+    alone = domains.candidates[:, :1].expand(-1, domains.candidates.shape[1]).clone()
+    alone[0] = domains.candidates[0]
+    mixed = strategy.split(dataclasses.replace(domains, candidates=alone))
+    assert len(mixed) == 2 * len(domains) + 2
+    assert sorted(cut(mixed).tolist()) == [1] * (len(mixed) - 4) + [2] * 4
+    assert_neuron_domains(graph, cases, root, strategy.bound(mixed)[0], points)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -190,7 +190,7 @@ def lower_node(
         raise UnsupportedError(f"{where}: operators of domain {proto.domain!r} are not supported, only those of ONNX")
     try:
         attributes = {entry.name: attribute(entry) for entry in proto.attribute}
-        call = Call(proto, readers.opset, args, attributes)
+        call = Call(proto, readers.opset, args, attributes, readers.read)
         results: Operand | tuple[Operand, ...] | None = fold(call)
         by_size = sized(builder, call, folded=results is not None)
         partial = not by_size and any(name in builder.partial for name in proto.input)

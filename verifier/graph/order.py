@@ -37,7 +37,11 @@ def ends_in_order(graph: onnx.GraphProto, opset: int, shape: Shape) -> bool:
 
 
 class Readers:
-    """Which nodes read each tensor of a file."""
+    """Which nodes read each tensor of a file.
+
+    Attributes:
+        read: the tensors that anything reads, and the outputs.
+    """
 
     def __init__(self, graph: onnx.GraphProto, opset: int, ordered: Collection[str] = ()) -> None:
         """Index a graph; of the outputs ``ordered`` only the order of all elements counts."""
@@ -47,6 +51,7 @@ class Readers:
                 self.nodes[name].append(node)
         self.opset, self.ordered = opset, ordered
         self.outputs = {value.name for value in graph.output}
+        self.read = (self.outputs | set(self.nodes)) - {""}
         self.ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant":

@@ -51,7 +51,7 @@ class SlopeSplitting(NeuronSplitting):
     ) -> None:
         """Search a root's outputs; ``known`` may bound them from above, ``(B,)``, by all boxes in a way of its own."""
         super().__init__(root, cases, deadline, batch, ITERATIONS, candidates=2, trial=0)
-        box, self.known = root.box, known
+        self.parts, self.known, box = 2, known, root.box
         varying = (box.lower < box.upper)[0].nonzero().flatten()
         self.neurons = Neurons({INPUT: varying, **self.neurons.elements}, self.neurons.readers)
         self.ascent.neurons = self.neurons
@@ -73,20 +73,6 @@ class SlopeSplitting(NeuronSplitting):
     def listed(self, domains: NeuronDomains) -> NeuronDomains:
         """Choose candidates for the next split of domains."""
         return replace(domains, candidates=self._look(domains)[0])
-
-    def split(self, domains: NeuronDomains) -> NeuronDomains:
-        """Split each domain at the candidate whose parts, bounded anew, exceed the target by the least in sum."""
-        count, width = domains.candidates.shape
-        owner = torch.arange(count).repeat_interleave(width)
-        trial = self.halve(domains.take(owner), domains.candidates.flatten())
-        value = torch.cat([self.ascent.run(part, 0)[1] for part in self._parts(trial)])
-        missed = torch.fmax(value, trial.bound).clamp(max=self.ascent.target).view(2, count, width).sum(0)
-        choice = torch.arange(count) * width + missed.argmax(1)
-        return trial.take(torch.cat([choice, choice + count * width]))
-
-    def halve(self, domains: NeuronDomains, position: Tensor) -> NeuronDomains:
-        """See ``NeuronSplitting.halve``; the parts are bounded anew."""
-        return self.rebound(super().halve(domains, position))
 
     @property
     def splittable(self) -> bool:

@@ -100,3 +100,34 @@ class CumSum(Homogeneous):
         yield CumSum(1, exclusive=True), [(3, 3)]
         yield CumSum(0, reverse=True), [(3, 2)]
         yield CumSum(1, exclusive=True, reverse=True), [(2, 4)]
+
+
+@dataclass(frozen=True, eq=False)
+class SumOfOthers(Homogeneous):
+    """For each element, the sum of all others along an axis, without any difference that could cancel."""
+
+    monotone = True
+    whole = True
+    axis: int
+
+    def forward(self, *x: Tensor) -> Tensor:
+        """Evaluate: the sum of those before, and of those behind."""
+        before, behind = (CumSum(self.axis, exclusive=True, reverse=reverse) for reverse in (False, True))
+        return before.forward(*x) + behind.forward(*x)
+
+    def transpose(self, rows: Tensor, shapes: list[Shape]) -> tuple[Tensor, ...]:
+        """Do the same: the matrix is symmetric."""
+        del shapes
+        return (self.forward(rows),)
+
+    def terms(self, shapes: list[Shape], out: Shape) -> int:
+        """Count the elements along the axis."""
+        del out
+        return shapes[0][self.axis] + 1
+
+    @staticmethod
+    def samples() -> Iterator[tuple[Op, list[Shape]]]:
+        """Yield the only axis, and one of several."""
+        yield SumOfOthers(0), [(4,)]
+        yield SumOfOthers(1), [(3, 3)]
+        yield SumOfOthers(1), [(2, 5, 2)]

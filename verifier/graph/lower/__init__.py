@@ -14,10 +14,11 @@ from verifier.graph.lower import (
     select,
     shape,
     softmax,
+    topk,
     truth,
     windows,
 )
 from verifier.graph.lower.builder import LOWER
 
 __all__ = ["LOWER", "arithmetic", "choice", "einsum", "normalize", "piecewise", "power", "recurrent", "reduce"]
-__all__ += ["resize", "scatter", "select", "shape", "softmax", "truth", "windows"]
+__all__ += ["resize", "scatter", "select", "shape", "softmax", "topk", "truth", "windows"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +56,16 @@ def kind_of(x: Operand) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """One ONNX node with its operands; an optional operand that is left out is None."""
+    """One ONNX node with its operands; an optional operand that is left out is None.
+
+    ``read`` names the tensors of the file that something reads, outputs among them.
+    """
 
     proto: onnx.NodeProto
     opset: int
     args: tuple[Operand | None, ...]
     attributes: Mapping[str, Any]
+    read: Collection[str]
 
     @property
     def where(self) -> str:
@@ -104,6 +108,10 @@ class Call:
         if value is None:
             raise ModelError(f"{self.where}: operand {k} is missing")
         return value
+
+    def gives(self, k: int) -> bool:
+        """Tell whether something reads result k."""
+        return k < len(self.proto.output) and self.proto.output[k] in self.read
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute."""

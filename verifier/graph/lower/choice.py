@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from verifier.graph.lower.builder import Builder, Call, Operand, Variable, double, kind_of, lowers, positive_axis
-from verifier.graph.lower.piecewise import halve, maximum, minimum
+from verifier.graph.lower.piecewise import maximum
 from verifier.graph.lower.truth import at_least, greater, truth
 from verifier.ops.arithmetic import Neg
 from verifier.ops.curves import Within
@@ -61,19 +61,6 @@ def arg_extreme(b: Builder, call: Call) -> Operand:
     x = signed(b, x, largest=call.proto.op_type == "ArgMax")
     index = place_of_largest(b, x, axis, last=bool(call.get("select_last_index", 0)))
     return index if call.get("keepdims", 1) else b.reshape(index, index.shape[:axis] + index.shape[axis + 1 :])
-
-
-@lowers("TopK")
-def top_k(b: Builder, call: Call) -> tuple[Operand, ...]:
-    """Lower the largest (or smallest) element and its index."""
-    x, count = (
-        call.variable(),
-        int(call.get("k", 0)) if "k" in call.attributes else int(call.constant(1).reshape(-1)[0]),
-    )
-    if count != 1:
-        raise call.unsupported(f"k = {count}; k = 1, the largest or smallest element, is supported")
-    axis, largest = positive_axis(call.get("axis", -1), x.rank), bool(call.get("largest", 1))
-    return halve(b, x, axis, maximum if largest else minimum), place_of_largest(b, signed(b, x, largest=largest), axis)
 
 
 @lowers("Hardmax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -41,9 +42,10 @@ def resize(b: Builder, call: Call) -> Operand:
     for name, known in KNOWN.items():
         if call.get(name, known[0]) not in known:
             raise call.unsupported(f"{name} = {call.get(name)!r}; supported are {', '.join(known)}")
-    if call.get("antialias", 0):
-        raise call.unsupported("antialiasing; resizing without it is supported")
     wanted = factors(call, x)
+    smooth = bool(call.get("antialias", 0))
+    if smooth:
+        check_antialias(call, x, wanted)
     if any(scale != 1 for scale, _ in wanted) and all(
         length == size for (_, length), size in zip(wanted, x.shape, strict=True)
     ):
@@ -56,10 +58,31 @@ def resize(b: Builder, call: Call) -> Operand:
             x = take(b, x, axis, nearest(call, at, scale).clip(0, x.shape[axis] - 1))
         else:
             last = [*(k for k in range(x.rank) if k != axis), axis]
-            weights = interpolation(at, x.shape[axis]) if mode == "linear" else cubic(call, at, x.shape[axis])
-            y = b.apply(Linear(tensor(weights), roundings=0 if mode == "linear" else 8), b.transpose(x, last))
+            if smooth:
+                weights = antialiased(call, at, x.shape[axis], scale)
+            else:
+                weights = interpolation(at, x.shape[axis]) if mode == "linear" else cubic(call, at, x.shape[axis])
+            exact = mode == "linear" and not smooth
+            y = b.apply(Linear(tensor(weights), roundings=0 if exact else 8), b.transpose(x, last))
             x = b.transpose(y, np.argsort(last).tolist())
     return x
+
+
+def check_antialias(call: Call, x: Variable, wanted: list[tuple[float, int]]) -> None:
+    """Refuse antialiasing that onnxruntime does not compute, or otherwise than ONNX says."""
+    mode = call.get("mode", "nearest")
+    if mode == "nearest":
+        raise call.unsupported("antialiasing with mode = 'nearest'; linear and cubic are supported")
+    changed = [(scale, length == size) for (scale, length), size in zip(wanted, x.shape, strict=True) if scale != 1]
+    if any(same for _, same in changed):
+        raise call.unsupported(
+            "antialiasing with a factor that leaves a length as it is, which runtimes read differently"
+        )
+    ranks = (2, 3, 4, 5) if mode == "linear" else (2, 4)
+    if x.rank not in ranks or len(changed) > 2 + (x.rank in (3, 5)):
+        raise call.unsupported(
+            f"antialiasing of {len(changed)} of {x.rank} axes; two of 2 or 4 are supported, with linear three of 3 or 5"
+        )
 
 
 def factors(call: Call, x: Variable) -> list[tuple[float, int]]:
@@ -128,19 +151,54 @@ def interpolation(at: Array, size: int) -> Array:
 
 
 def cubic(call: Call, at: Array, size: int) -> Array:
-    """Return the matrix ``(size, len(at))`` of cubic convolution over four neighbours; the border's are repeated.
+    """Return the matrix ``(size, len(at))`` of cubic convolution over four neighbours; the border's are repeated."""
+    outside, bend = bool(call.get("exclude_outside", 0)), bend_of(call)
+    weights = spread(lambda far: keys(far, bend), np.floor(at.astype(np.float64)) - 1, 4, at, size, outside)
+    return weights / weights.sum(0) if outside else weights
+
+
+def antialiased(call: Call, at: Array, size: int, scale: float) -> Array:
+    """Return the matrix ``(size, len(at))`` of a triangle or of cubic convolution, as wide as what is left out.
+
+    Where the axis becomes shorter, the filter is stretched by how many old elements there are for each new one; weights
+    are divided by their sum, and the border's elements are repeated.
+    """
+    mode, bend, shrink = call.get("mode"), bend_of(call), min(scale, 1.0)
+    reach = (1 if mode == "linear" else 2) / shrink
+    first = np.floor(at.astype(np.float64) - reach)
+
+    def height(far: Array) -> Array:
+        return np.clip(1 - shrink * far, 0, None) if mode == "linear" else keys(shrink * far, bend)
+
+    weights = spread(height, first, math.ceil(2 * reach) + 2, at, size, bool(call.get("exclude_outside", 0)))
+    found: Array = weights / weights.sum(0)
+    return found
+
+
+def spread(height: Callable[[Array], Array], first: Array, count: int, at: Array, size: int, outside: bool) -> Array:
+    """Weigh ``count`` places from ``first`` on by their distance.
+
+    Places outside of the axis count for the border's, or, with ``outside``, not at all.
+    """
+    at, columns = at.astype(np.float64), np.arange(len(at))
+    weights = np.zeros((size, len(at)))
+    for place in (first.astype(np.int64) + k for k in range(count)):
+        part = height(np.abs(at - place))
+        if outside:
+            part = np.where((place >= 0) & (place < size), part, 0.0)
+        np.add.at(weights, (place.clip(0, size - 1), columns), part)
+    return weights
+
+
+def bend_of(call: Call) -> float:
+    """Return the free coefficient of cubic convolution."""
+    return float(call.get("cubic_coeff_a", np.float32(-0.75)))
+
+
+def keys(far: Array, bend: float) -> Array:
+    """Return the kernel of cubic convolution at distances.
 
     Source: Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29, 1981.
     """
-    bend = float(call.get("cubic_coeff_a", np.float32(-0.75)))
-    at = at.astype(np.float64)
-    first, columns = np.floor(at).astype(np.int64) - 1, np.arange(len(at))
-    weights = np.zeros((size, len(at)))
-    for place in (first + k for k in range(4)):
-        far = np.abs(at - place)
-        near = ((bend + 2) * far - (bend + 3)) * far * far + 1
-        part = np.where(far <= 1, near, ((far - 5) * far + 8) * far * bend - 4 * bend)
-        if call.get("exclude_outside", 0):
-            part = np.where((place >= 0) & (place < size), part, 0.0)
-        np.add.at(weights, (place.clip(0, size - 1), columns), part)
-    return weights / weights.sum(0) if call.get("exclude_outside", 0) else weights
+    near = ((bend + 2) * far - (bend + 3)) * far * far + 1
+    return np.where(far <= 1, near, np.where(far < 2, ((far - 5) * far + 8) * far * bend - 4 * bend, 0.0))

@@ -173,7 +173,7 @@ def max_pool(b: Builder, call: Call) -> Operand:
     A position outside the operand is replaced by one of the same window inside it, which leaves the maximum as it is.
     """
     x = call.variable()
-    if len(call.proto.output) > 1 and call.proto.output[1]:
+    if call.gives(1):
         raise call.unsupported("the output of indices; only the values are supported")
     for axis, slide in enumerate(windows(call, x.shape[2:], tuple(call.get("kernel_shape"))), start=2):
         x = maximum_of(b, pieces(b, x, axis, slide))
