@@ -59,7 +59,7 @@ def test_boxes_hold_all_their_matrices(p: float, q: float) -> None:
         bound = norm.of_boxes(box)
         corners = torch.rand(200, 6, 3, 4, generator=generator, dtype=torch.float64) < 0.5
         for matrices in torch.where(corners, box.lower, box.upper):
-            exact = torch.tensor([brute(matrix, norm) for matrix in matrices[:2]])
+            exact = torch.tensor([brute(matrix, norm) for matrix in matrices[:2]], dtype=torch.float64)
             assert (exact <= bound[:2] * (1 + 1e-12)).all()
 
 
@@ -84,7 +84,7 @@ def test_layers_on_top_of_a_constant_jacobian_are_its_norm_or_more(p: float, q: 
 def test_the_largest_singular_value_is_bounded_where_others_are_zero_or_far_apart() -> None:
     for values in ([0.0, 0.0], [1.0, 0.0], [1e8, 1e-8], [1e-200, 0.0], [3.0, 3.0]):
         left, right = (torch.linalg.qr(torch.randn(k, 2, generator=drawn(k)).double())[0] for k in (3, 5))
-        matrix = (left @ torch.diag(torch.tensor(values).double()) @ right.T).unsqueeze(0)
+        matrix = (left @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right.T).unsqueeze(0)
         found = spectral(Box(matrix, matrix)).item()
         assert values[0] * (1 - 1e-12) <= found
         assert found <= values[0] * (1 + 1e-6) + 1e-150

@@ -109,7 +109,8 @@ class Norm:
         """
         if self.spectral:
             return spectral(entries)
-        size = entries.magnitude
+        scale = _scale(entries)
+        size = entries.magnitude / scale
         if self.p == 1:
             found = _length(size, self.q, 1).amax(-1)
         elif self.p == 2 or self.rowwise:
@@ -117,7 +118,7 @@ class Norm:
             found = rows.amax(-1) if self.rowwise else rows.sum(-1)
         else:
             found = _length(size.sum(2), self.q, 1)
-        return found * (1 + 2 * _gamma(size))
+        return found * scale.flatten() * (1 + 2 * _gamma(size))
 
     def of_matrix(self, matrix: Tensor) -> Tensor:
         """Return the norms of matrices ``(B, S, d)`` from below, ``(B,)``: exact for 1,q and p,inf.
@@ -152,12 +153,20 @@ def spectral(entries: Box) -> Tensor:
     the root of the greatest row sum of ``|V (C C') V' - D| + |D|`` for a rotation V that nearly diagonalises C C', with
     what V lacks of a rotation.
     """
+    scale = _scale(entries)
+    entries = Box(entries.lower / scale, entries.upper / scale)
     size, centre = entries.magnitude, entries.centre
     radius = torch.maximum(entries.upper - centre, centre - entries.lower)
     crossed = (_length(size, 1.0, 1).amax(-1) * _length(size, 1.0, 2).amax(-1)).sqrt()
     frobenius = _length(size.flatten(1), 2.0, 1)
     middle = _signed(centre) + _positive(radius) + gamma(4, torch.float64) * frobenius
-    return torch.stack([crossed, frobenius, _positive(size), middle]).amin(0) * (1 + 4 * _gamma(size))
+    return torch.stack([crossed, frobenius, _positive(size), middle]).amin(0) * scale.flatten() * (1 + 4 * _gamma(size))
+
+
+def _scale(entries: Box) -> Tensor:
+    """Return the largest absolute value of an entry, ``(B, 1, 1)``, or 1 where there is none: squares may underflow."""
+    most = entries.magnitude.amax((1, 2), keepdim=True)
+    return torch.where((most > 0) & most.isfinite(), most, 1)
 
 
 def _positive(matrix: Tensor) -> Tensor:

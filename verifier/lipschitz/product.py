@@ -16,12 +16,14 @@ from verifier.bounds.rounding import gamma
 from verifier.errors import UnsupportedError
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.lipschitz.norms import spectral
-from verifier.ops.curves import Curve, Heaviside, Relu
-from verifier.ops.elementwise import Elementwise
+from verifier.ops.curves import Curve
 from verifier.ops.linear import Linear
 from verifier.ops.op import Affine, Shape
 from verifier.ops.product import Product
 from verifier.sets import Box
+
+FAR = 1e30
+"""Operands up to which slopes are looked at where they have no value at infinity."""
 
 LARGE = 1 << 24
 """Entries up to which the largest singular value of a matrix is bounded."""
@@ -66,22 +68,23 @@ def _constant(graph: Graph, node: Node, order: float, before: list[float], boxes
         sizes = [float(boxes[parent].magnitude.max()) for parent in node.parents]
         return (sizes[1] * before[0] + sizes[0] * before[1]) * grow
     if isinstance(op, Curve):
-        like = torch.zeros(1, *node.shape, dtype=torch.float64)
-        everywhere = Box(torch.full_like(like, -math.inf), torch.full_like(like, math.inf))
-        box = everywhere if boxes is None else boxes[node.parents[0]]
-        return _steepness(op, node, box) * before[0] * grow
+        return _steepness(op, node, None if boxes is None else boxes[node.parents[0]]) * before[0] * grow
     raise UnsupportedError(f"node {node.name!r} ({type(op).__name__}) has no Lipschitz constant that is known")
 
 
-def _steepness(op: Elementwise, node: Node, box: Box) -> float:
-    """Return the greatest absolute slope of a curve on a box."""
-    assert isinstance(op, Curve)
+def _steepness(op: Curve, node: Node, box: Box | None) -> float:
+    """Return the greatest absolute slope of a curve on a box, or anywhere."""
     try:
-        slope = Heaviside() if isinstance(op, Relu) else op.slope_curve()
+        slope = op.slope_curve()
     except NotImplementedError as error:
         raise UnsupportedError(f"node {node.name!r}: {error}") from None
-    steepest = float(slope.interval(box).magnitude.max())
-    return math.inf if math.isnan(steepest) else steepest * (1 + 1e-12)
+    found = math.nan
+    for end in (math.inf, FAR) if box is None else (0.0,):
+        like = torch.full((1, *node.shape), end, dtype=torch.float64)
+        found = float(slope.interval(Box(-like, like) if box is None else box).magnitude.max())
+        if math.isfinite(found):
+            break
+    return found * (1 + 1e-12) if found < math.sqrt(FAR) else math.inf
 
 
 def _norm(op: Affine, shapes: list[Shape], order: float, before: list[float]) -> float:

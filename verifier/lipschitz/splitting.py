@@ -74,6 +74,10 @@ class SlopeSplitting(NeuronSplitting):
         """Choose candidates for the next split of domains."""
         return replace(domains, candidates=self._look(domains)[0])
 
+    def halve(self, domains: NeuronDomains, position: Tensor) -> NeuronDomains:
+        """See ``NeuronSplitting.halve``; the parts are bounded anew."""
+        return self.rebound(super().halve(domains, position))
+
     @property
     def splittable(self) -> bool:
         """Whether there is anything to split."""

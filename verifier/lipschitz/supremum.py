@@ -53,7 +53,7 @@ class Supremum:
         other ways.
         """
         self.graph, self.box, self.known = graph, box, known
-        self.twin = None if twin is None else Supremum(twin, box, known)
+        self.twin = twin
         self.root = Root.cheap(graph, box)
         self.upper = torch.full((graph.n_outputs,), math.inf, dtype=torch.float64, device=graph.device)
         self.closed, self.points = False, box.centre
@@ -72,9 +72,10 @@ class Supremum:
         rows = torch.eye(self.graph.n_outputs).to(self.upper)
         self.root = self.root.reading(rows)
         if self.twin is not None:
-            self.twin.crown(until)
-            self.root = self.root.knowing(self.twin.root.exact.boxes)
-            self.upper = torch.fmin(self.upper, self.twin.upper)
+            other = Supremum(self.twin, self.box, self.known)
+            other.crown(until)
+            self.root = self.root.knowing(other.root.exact.boxes)
+            self.upper = torch.fmin(self.upper, other.upper)
         self.root = self.root.crown(until)
         self._learn(rows)
 

@@ -25,6 +25,7 @@ class Gated(Searched, register=False):
     """A function with two inflections, convex between them, whose slope has three."""
 
     curvature = (-1, 1, -1)
+    halvings = 30
     turns: ClassVar[tuple[float, ...]]
     """The inflections of the slope: it is concave before the first, and convex behind it."""
 

@@ -19,6 +19,8 @@ NEWTON = 12
 class Searched(Smooth, register=False):
     """A function with a second derivative; on each piece the first one is monotone."""
 
+    halvings = 12  # each takes a search
+
     @abstractmethod
     def second(self, x: Tensor) -> Tensor:
         """Return about f''."""

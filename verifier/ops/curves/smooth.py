@@ -26,9 +26,6 @@ from verifier.sets import Box, Diagonal, Enclosure
 NEAR = 1e-4
 """Part of a box's width by which a place may be missed where a second-order loss is all that follows."""
 
-STEPS = 30
-"""Halvings of the range of slopes in the search for the line of least area."""
-
 
 @dataclass(frozen=True, eq=False)
 class Smooth(Curve, register=False):
@@ -46,6 +43,8 @@ class Smooth(Curve, register=False):
     bends: ClassVar[tuple[float, ...]] = ()
     curvature: ClassVar[tuple[int, ...]]
     increasing: ClassVar[bool] = False
+    halvings: ClassVar[int] = 30
+    """Of the range of slopes in the search for the line of least area."""
 
     @abstractmethod
     def derivative(self, x: Tensor, piece: int) -> Tensor:
@@ -196,7 +195,7 @@ class Smooth(Curve, register=False):
     def _bisect(self, x: Box, sign: int) -> Tensor:
         """Return the slopes of the lines that touch the upper (``sign`` = 1) or lower hull at the middle of boxes."""
         middle, (low, high) = x.centre, self.slopes(x)
-        for _ in range(STEPS):
+        for _ in range(self.halvings):
             slope = low + (high - low) / 2
             _, place = self.extreme(x, slope, sign)
             smaller = (place < middle) if sign > 0 else (place > middle)
