@@ -22,8 +22,8 @@ from verifier.ops.op import Affine, Shape
 from verifier.ops.product import Product
 from verifier.sets import Box
 
-FAR = 1e30
-"""Operands up to which slopes are looked at where they have no value at infinity."""
+SLACK = 1e-9
+"""More than the relative rounding of a greatest slope."""
 
 LARGE = 1 << 24
 """Entries up to which the largest singular value of a matrix is bounded."""
@@ -78,13 +78,9 @@ def _steepness(op: Curve, node: Node, box: Box | None) -> float:
         slope = op.slope_curve()
     except NotImplementedError as error:
         raise UnsupportedError(f"node {node.name!r}: {error}") from None
-    found = math.nan
-    for end in (math.inf, FAR) if box is None else (0.0,):
-        like = torch.full((1, *node.shape), end, dtype=torch.float64)
-        found = float(slope.interval(Box(-like, like) if box is None else box).magnitude.max())
-        if math.isfinite(found):
-            break
-    return found * (1 + 1e-12) if found < math.sqrt(FAR) else math.inf
+    everywhere = torch.full((1, *node.shape), math.inf, dtype=torch.float64)
+    found = float(slope.interval(Box(-everywhere, everywhere) if box is None else box).magnitude.max())
+    return math.inf if math.isnan(found) else found * (1 + SLACK)
 
 
 def _norm(op: Affine, shapes: list[Shape], order: float, before: list[float]) -> float:

@@ -15,9 +15,14 @@ from torch import Tensor
 from verifier.ops.curves.curve import Curve
 from verifier.ops.curves.searched import Searched
 from verifier.ops.op import Op, Shape
+from verifier.sets import Box
 
 CUBIC = 0.044715
 """The coefficient in Gelu by tanh."""
+
+
+FAR = 1e4
+"""Operands beyond which a gate is open or shut to within the least number that there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,10 @@ class GatedSlope(Searched):
     def second(self, x: Tensor) -> Tensor:
         """See ``Searched.second``."""
         return self.curve.third(x)
+
+    def interval(self, *x: Box) -> Box:
+        """See ``Op.interval``: what is far out is as good as infinitely far."""
+        return super().interval(Box(x[0].lower.clamp(-FAR, FAR), x[0].upper.clamp(-FAR, FAR)))
 
     @staticmethod
     def samples() -> Iterator[tuple[Op, list[Shape]]]:
