@@ -234,8 +234,7 @@ def test_the_product_of_norms_bounds_every_local_constant(order: str) -> None:
         box = boxes(graph.n_inputs, (1.0,), 3)
         rows = torch.eye(graph.n_outputs, dtype=torch.float64)
         assert sampled(graph, box, Norm.parse(order), rows) <= everywhere.upper < math.inf
-    net = Net(3)
-    net.add(linear(drawn(0), 3, 2))
-    matrix = net.graph().nodes["n1"].op.weight.T  # type: ignore[union-attr]
-    exact = torch.linalg.matrix_norm(matrix, {"inf": math.inf, "2": 2, "1": 1}[order]).item()
+    net, layer = Net(3), linear(drawn(0), 3, 2)
+    net.add(layer)
+    exact = torch.linalg.matrix_norm(layer.weight.T, {"inf": math.inf, "2": 2, "1": 1}[order]).item()
     assert verifier.lipschitz(net.graph(), norm=order).upper == pytest.approx(exact)
