@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ from verifier.ops.curves import Heaviside
 from verifier.ops.curves.setvalued import SetValued
 from verifier.sets import Box
 
-ELEMENTS, MOST = 1 << 24, 1024
-"""Numbers that one batch may hold at its widest node, and points of it."""
+ELEMENTS, FIRST, MOST = 1 << 24, 16, 1024
+"""Numbers that one batch may hold at its widest node; points of the first one, and of any."""
+
+SHORT = 0.05
+"""Seconds of a batch after which the next one may be larger."""
 
 CLOSE = 1e-9
 """Relative distance of an operand from a kink below which the slope that is computed may be none."""
@@ -37,14 +41,18 @@ class Gradients:
         self.best, self.point = 0.0, box.centre[0]
         self.generator = torch.Generator(box.lower.device).manual_seed(seed)
         widest = max(math.prod(node.shape) for node in graph.nodes.values())
-        self.batch = max(1, min(MOST, ELEMENTS // widest))
+        self.batch = max(1, min(FIRST, ELEMENTS // widest))
+        self.most = max(1, min(MOST, ELEMENTS // widest))
         self.smooth = not any(isinstance(node.op, Heaviside) for node in graph.nodes.values())
 
     def try_points(self, x: Tensor) -> None:
         """Evaluate at points ``(B, n)``, as far as they lie in the box."""
         for part in x.to(self.box.lower).clamp(self.box.lower, self.box.upper).split(self.batch) if len(x) else ():
+            begun = time.monotonic()
             with torch.no_grad():
                 self._enter(part, self.graph.values(part))
+            if time.monotonic() - begun < SHORT:
+                self.batch = min(self.most, 2 * self.batch)
 
     def sample(self) -> None:
         """Try a batch of random points."""

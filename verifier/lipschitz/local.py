@@ -27,7 +27,7 @@ ASCENT = 100
 SHARES = {CROWN: 0.4, ALPHA: 0.3}
 """Parts of the time left that these may take."""
 
-SAMPLES = 4
+SAMPLES = 6
 """Batches of points, random ones and such about the best, that are tried between two other steps."""
 
 TURN = 1.0

@@ -22,6 +22,9 @@ from verifier.sets import Box
 WORK, MOST = 1 << 31, 256
 """Multiplications of one round of a search, roughly, and the domains that it splits at most."""
 
+SHARE = 0.4
+"""Part of the time for backward bounds that those of a twin may take."""
+
 KEPT = 4096
 """Points of a search that are kept."""
 
@@ -73,7 +76,8 @@ class Supremum:
         self.root = self.root.reading(rows)
         if self.twin is not None:
             other = Supremum(self.twin, self.box, self.known)
-            other.crown(until)
+            now = time.monotonic()
+            other.crown(now + SHARE * (until - now))
             self.root = self.root.knowing(other.root.exact.boxes)
             self.upper = torch.fmin(self.upper, other.upper)
         self.root = self.root.crown(until)
