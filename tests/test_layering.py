@@ -13,7 +13,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("specs",),
     ("verifier.errors", "verifier.files", "verifier.config", "verifier.result"),
     ("verifier.check",),
-    ("verifier.sets", "verifier.graph", "verifier.ops"),
+    ("verifier.sets", "verifier.balls", "verifier.graph", "verifier.ops"),
     ("verifier.bounds",),
     ("verifier.problem",),
     ("verifier.attack", "verifier.search"),

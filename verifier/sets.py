@@ -84,9 +84,22 @@ class Box:
         """
         return Box(torch.fmax(self.lower, other.lower), torch.fmin(self.upper, other.upper))
 
+    def least(self, rows: Tensor) -> Tensor:
+        """Minimise linear functions ``(B, S, n)`` over boxes ``(B, n)``, ``(B, S)``, up to rounding."""
+        below, above = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
+        return dot(rows.clamp(min=0), below) + dot(rows.clamp(max=0), above)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Move points ``(B, n)`` into boxes ``(B or 1, n)``."""
+        return x.clamp(self.lower, self.upper)
+
     def take(self, index: Tensor) -> Box:
         """Select domains by an index or a mask over B."""
         return Box(self.lower[index], self.upper[index])
+
+    def columns(self, index: Tensor) -> Box:
+        """Keep some coordinates of boxes ``(B, n)`` alone."""
+        return Box(self.lower[:, index], self.upper[:, index])
 
     def within(self, window: Window) -> Box:
         """Keep the elements of a window alone."""

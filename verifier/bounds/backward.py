@@ -31,8 +31,7 @@ class LinearBound:
 
         What is not finite says nothing: it becomes minus infinity.
         """
-        positive, negative = self.coefficients.clamp(min=0), self.coefficients.clamp(max=0)
-        least = dot(positive, box.lower.unsqueeze(1)) + dot(negative, box.upper.unsqueeze(1)) + self.offset
+        least = box.least(self.coefficients) + self.offset
         least = least if self.error is None else least - self.error
         return torch.where(least.isfinite(), least, -torch.inf)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from verifier.balls import Ball
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.forward import Form, columns_of, forward_step, input_form
 from verifier.bounds.interval import interval_step
@@ -155,7 +156,8 @@ def bound_nodes(
         columns = forms[INPUT].columns
         most = columns + method.named
     last = {parent: node.name for node in graph.nodes.values() for parent in node.parents}
-    independent, affine = {INPUT}, {INPUT}
+    boxed = not isinstance(input_box, Ball)  # the coordinates of a ball are not independent
+    independent, affine = ({INPUT}, {INPUT}) if boxed else (set[str](), set[str]())
     for node in graph.nodes.values():
         if node.op is None:
             continue

@@ -102,7 +102,7 @@ def seen_inputs(graph: Graph, windows: Windows) -> Tensor | None:
 def inputs_within(graph: Graph, windows: Windows, box: Box) -> Box:
     """Restrict the input's box ``(B, n)`` to what windows hold."""
     index = seen_inputs(graph, windows)
-    return box if index is None else Box(box.lower[:, index], box.upper[:, index])
+    return box if index is None else box.columns(index)
 
 
 def scales_within(graph: Graph, windows: Windows, scales: dict[str, Rounding]) -> dict[str, Rounding]:

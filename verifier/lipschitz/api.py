@@ -15,6 +15,7 @@ from torch import Tensor
 
 import specs
 from specs import InputSet, Spec
+from verifier.balls import Ball
 from verifier.errors import ShapeError, UsageError
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
@@ -50,8 +51,8 @@ def lipschitz(
 
     Args:
         model: a network in float64, or what to read it from.
-        region: a box, a ball within one (its least box counts), a property that has one input set, or its file; without
-            one the constant holds everywhere.
+        region: a box, a ball within one, a property that has one input set, or its file; without one the constant
+            holds everywhere.
         norm: at the input and at the output: ``inf``, ``2`` or ``1``, or two of them as in ``inf,1``.
         output: an index, ``"3-7"`` for the difference of two, or None for all.
         method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies the layers' norms;
@@ -142,7 +143,7 @@ def input_mask(inputs: Sequence[int], count: int) -> Tensor:
 
 
 def box_of(region: InputSet | Spec | str | Path, graph: Graph) -> Box:
-    """Return the box of a region, ``(1, n)``; of a ball, what its own box and the range of data have in common.
+    """Return a region's box ``(1, n)``, or what of it lies in a ball.
 
     Raises:
         UsageError: a property has several input sets.
@@ -156,11 +157,15 @@ def box_of(region: InputSet | Spec | str | Path, graph: Graph) -> Box:
         (found,) = sets.values()
     if found.lower.size != graph.n_inputs:
         raise ShapeError(f"the region has {found.lower.size} input variables, the network has {graph.n_inputs}")
-    lower, upper = found.lower, found.upper
-    if found.ball is not None:  # rounded outward
-        lower = np.maximum(lower, np.nextafter(found.ball.center - found.ball.radius, -np.inf))
-        upper = np.minimum(upper, np.nextafter(found.ball.center + found.ball.radius, np.inf))
+    lower, upper, ball = found.lower, found.upper, found.ball
+    if ball is not None:  # rounded outward
+        lower = np.maximum(lower, np.nextafter(ball.center - ball.radius, -np.inf))
+        upper = np.minimum(upper, np.nextafter(ball.center + ball.radius, np.inf))
     if (lower > upper).any():
         raise UsageError("the region is empty: the ball lies outside of the range of data")
-    ends = (torch.from_numpy(end.copy()).unsqueeze(0).to(graph.device) for end in (lower, upper))
-    return Box(*ends)
+    low, high = (torch.from_numpy(end.copy()).unsqueeze(0).to(graph.device) for end in (lower, upper))
+    if ball is None or math.isinf(ball.p):
+        return Box(low, high)
+    middle = torch.from_numpy(ball.center.copy()).unsqueeze(0).to(graph.device)
+    reach = torch.full((1, 1), ball.radius, dtype=torch.float64, device=graph.device)
+    return Ball(low, high, middle, reach, ball.p)

@@ -8,6 +8,7 @@ import time
 import torch
 from torch import Tensor
 
+from verifier.balls import Ball
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.lipschitz.norms import Norm
 from verifier.ops.curves import Heaviside
@@ -38,7 +39,7 @@ class Gradients:
     def __init__(self, graph: Graph, rows: int, norm: Norm, box: Box, seed: int = 0) -> None:
         """Take the network of a Jacobian of so many rows, in float64."""
         self.graph, self.rows, self.norm, self.box = graph, rows, norm, box
-        self.best, self.point = 0.0, box.centre[0]
+        self.best, self.point = 0.0, box.middle[0] if isinstance(box, Ball) else box.centre[0]
         self.generator = torch.Generator(box.lower.device).manual_seed(seed)
         widest = max(math.prod(node.shape) for node in graph.nodes.values())
         self.batch = max(1, min(FIRST, ELEMENTS // widest))
@@ -46,8 +47,9 @@ class Gradients:
         self.smooth = not any(isinstance(node.op, Heaviside) for node in graph.nodes.values())
 
     def try_points(self, x: Tensor) -> None:
-        """Evaluate at points ``(B, n)``, as far as they lie in the box."""
-        for part in x.to(self.box.lower).clamp(self.box.lower, self.box.upper).split(self.batch) if len(x) else ():
+        """Evaluate at points ``(B, n)``, once they are moved into the box."""
+        inside = self.box.project(x.to(self.box.lower))
+        for part in inside.split(self.batch) if len(inside) else ():
             begun = time.monotonic()
             with torch.no_grad():
                 self._enter(part, self.graph.values(part))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from verifier.balls import Ball
 from verifier.bounds.backward import LinearBound, backward
 from verifier.bounds.centred import Centred
 from verifier.bounds.optimise import Climb, JointAscent
@@ -123,7 +124,8 @@ class Root:
     def _ascent(self, rows: Tensor) -> Climb:
         """Choose the cheaper way to ascend."""
         neurons = self.neurons()
-        if not neurons.elements or not FoldedAscent.pays(self.fast, neurons):
+        boxed = not isinstance(self.box, Ball)
+        if not boxed or not neurons.elements or not FoldedAscent.pays(self.fast, neurons):
             return JointAscent(self.fast, rows)
         return FoldedAscent(self.fast, rows, neurons)
 
@@ -180,7 +182,7 @@ def _coordinates(graph: Graph) -> int:
 
 
 def _few(box: Box) -> bool:
-    return int((box.lower < box.upper).sum()) <= FEW_INPUTS
+    return not isinstance(box, Ball) and int((box.lower < box.upper).sum()) <= FEW_INPUTS
 
 
 def _known(boxes: dict[str, Box], dtype: torch.dtype = torch.float64) -> dict[str, Box]:

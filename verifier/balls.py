@@ -1,0 +1,71 @@
+"""Balls of l_p norms within boxes, as sets of inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verifier.sets import Box
+
+SLACK = 64
+"""Units of rounding, times the number of coordinates, that norms and products are left in doubt by."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ball(Box):
+    """The points of a box ``(B, n)`` within a distance of a middle.
+
+    Attributes:
+        middle: ``(B, n)``; it may lie outside of the box.
+        reach: the distance, ``(B, 1)``.
+        order: of the norm: 1, 2 or infinity.
+    """
+
+    middle: Tensor
+    reach: Tensor
+    order: float
+
+    def least(self, rows: Tensor) -> Tensor:
+        """See ``Box.least``: by Hoelder's inequality about the middle, or over the box, whichever is greater."""
+        dual = {1.0: math.inf, 2.0: 2.0}.get(self.order, 1.0)
+        spread = torch.linalg.vector_norm(rows, dual, dim=2) * self.reach
+        middle = self.middle.unsqueeze(1)
+        with torch.no_grad():
+            unit = SLACK * rows.shape[2] * torch.finfo(rows.dtype).eps
+            lost = unit * ((rows.abs() * (middle.abs() + self.reach.unsqueeze(1))).sum(2) + spread)
+        centred: Tensor = (rows * middle).sum(2) - spread - lost
+        return torch.maximum(super(Ball, self).least(rows), centred)
+
+    def project(self, x: Tensor) -> Tensor:
+        """See ``Box.project``; points that miss the set even when they are drawn to the middle are left out."""
+        away = super(Ball, self).project(x) - self.middle
+        size = torch.linalg.vector_norm(away, self.order, dim=1, keepdim=True)
+        drawn: Tensor = self.middle + away * (self.reach * (1 - 1e-9) / size.clamp(min=1e-300)).clamp(max=1)
+        inside: Tensor = ((drawn >= self.lower) & (drawn <= self.upper)).all(1)
+        return drawn[inside]
+
+    def take(self, index: Tensor) -> Ball:
+        """See ``Box.take``."""
+        return Ball(self.lower[index], self.upper[index], self.middle[index], self.reach[index], self.order)
+
+    def expand(self, domains: int) -> Ball:
+        """See ``Box.expand``."""
+        n = self.lower.shape[1]
+        lower, upper, middle = (end.expand(domains, n) for end in (self.lower, self.upper, self.middle))
+        return Ball(lower, upper, middle, self.reach.expand(domains, 1), self.order)
+
+    def columns(self, index: Tensor) -> Ball:
+        """See ``Box.columns``: no coordinates are farther from the middle without the others."""
+        return Ball(self.lower[:, index], self.upper[:, index], self.middle[:, index], self.reach, self.order)
+
+    def to(self, dtype: torch.dtype) -> Box:
+        """See ``Box.to``: the middle is rounded, and the distance grows by what it moves, and more."""
+        if dtype == self.lower.dtype:
+            return self
+        box, middle = Box(self.lower, self.upper).to(dtype), self.middle.to(dtype)
+        moved = torch.linalg.vector_norm(middle.to(self.middle.dtype) - self.middle, 1, dim=1, keepdim=True)
+        reach = ((self.reach + moved) * (1 + 1e-6)).to(dtype)
+        return Ball(box.lower, box.upper, middle, reach, self.order)
