@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import os
 import signal
 import sys
@@ -14,14 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from verifier import report
+from verifier import report, slopes_report
 from verifier.errors import VerifierError
 from verifier.interrupts import Interrupts
 from verifier.options import read
 
 if TYPE_CHECKING:
+    from specs import InputSet
+    from verifier.graph.graph import Graph
+    from verifier.lipschitz.result import LipschitzResult, Step
     from verifier.result import Progress, Result
 
 STARTED = time.monotonic()
@@ -161,12 +165,12 @@ def start(options: argparse.Namespace, started: float, progress: Progress, inter
     progress.phases["start"] = time.monotonic() - started
     if config.timeout is not None:
         config = replace(config, timeout=max(config.timeout - progress.phases["start"], LEAST_TIMEOUT))
-    with watching(started) as watch:
+    with watching(started, report.domains) as watch:
         return verify(options.model, spec, config, progress, watch)
 
 
 @contextmanager
-def watching(started: float) -> Iterator[Callable[[Progress], None] | None]:
+def watching(started: float, describe: Callable[[Any], str]) -> Iterator[Callable[[Any], None] | None]:
     """Show a line on the terminal that keeps up with the search, if stderr is one."""
     if not sys.stderr.isatty():
         yield None
@@ -180,8 +184,8 @@ def watching(started: float) -> Iterator[Callable[[Progress], None] | None]:
         console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
     ) as live:
 
-        def show(progress: Progress) -> None:
-            live.update(Text(f"{time.monotonic() - started:.0f} s: {report.domains(progress)}"), refresh=True)
+        def show(progress: Any) -> None:
+            live.update(Text(f"{time.monotonic() - started:.0f} s: {describe(progress)}"), refresh=True)
 
         yield show
 
@@ -211,6 +215,149 @@ def bounds_command(options: argparse.Namespace, started: float) -> int:
     return 0
 
 
+def lipschitz_command(options: argparse.Namespace, started: float) -> int:
+    """Bound Lipschitz constants, or find a radius; whatever ends a run early, the best so far is printed."""
+    with Interrupts() as interrupts:
+        check_files(options, options.plot)
+        if options.plot is not None:
+            from verifier import plot
+
+            plot.check(options.plot)
+        if options.radius:
+            return radius_command(options, started, interrupts)
+        graph, boxes = network_and_boxes(options, interrupts)
+        found: list[LipschitzResult] = []
+        for k, box in enumerate(boxes):
+            left = options.timeout - (time.monotonic() - started)
+            found.append(constant(options, graph, box, max(left / (len(boxes) - k), LEAST_TIMEOUT), interrupts))
+            if len(boxes) > 1:
+                print(f"box {k + 1} of {len(boxes)}")
+            print(slopes_report.lipschitz(found[-1]), flush=True)
+            if interrupts.code:
+                break
+        interrupts.ignore()
+        if options.json is not None:
+            parts = [result.as_dict() for result in found]
+            data = slopes_report.record(parts, "boxes", options, time.monotonic() - started)
+            report.write(options.json, report.to_json(data))
+        if options.plot is not None:
+            report.write(options.plot, plot.brackets(found, options.plot))
+    return interrupts.code
+
+
+def constant(
+    options: argparse.Namespace, graph: Graph, box: InputSet | None, timeout: float, interrupts: Interrupts
+) -> LipschitzResult:
+    """Bound one constant; what an interrupt makes fail still leaves the steps before it."""
+    from verifier.lipschitz.api import lipschitz
+    from verifier.lipschitz.result import LipschitzResult
+
+    steps: list[Step] = []
+    before = time.monotonic()
+    with watching(before, slopes_report.progress) as show:
+
+        def watch(step: Step) -> None:
+            steps.append(step)
+            if show is not None:
+                show(step)
+
+        extra = {"method": options.method, "inputs": options.inputs, "gap": options.gap, "seed": options.seed}
+        try:
+            return lipschitz(graph, box, options.norm, options.output, timeout=timeout, watch=watch, **extra)
+        except VerifierError as error:
+            raise located(error, options.model, options.spec or options.center) from error
+        except (Exception, KeyboardInterrupt):
+            if not interrupts.code:
+                raise
+    spent, output = time.monotonic() - before, options.output or "all"
+    if not steps:
+        return LipschitzResult(math.inf, None, options.norm, output, "none", spent, False, "interrupted")
+    upper, lower, method = steps[-1].upper, steps[-1].lower, steps[-1].method
+    ends = (upper, lower, options.norm, output, method, spent, False, "interrupted")
+    return LipschitzResult(*ends, steps=tuple(steps))
+
+
+def radius_command(options: argparse.Namespace, started: float, interrupts: Interrupts) -> int:
+    """Print how far an input can move."""
+    with interrupts.held():
+        from verifier import plot
+        from verifier.lipschitz.radius import robust_radius
+        from verifier.regions import center_of
+    center = center_of(options.center)
+    collect_again()
+    label, ball = None if options.output is None else int(options.output), options.ball or "inf"
+    left = max(options.timeout - (time.monotonic() - started), LEAST_TIMEOUT)
+    extra = {"timeout": left, "seed": options.seed}
+    try:
+        with watching(started, slopes_report.trial) as watch:
+            found = robust_radius(options.model, center, label, ball, options.clip, watch=watch, **extra)
+    except VerifierError as error:
+        raise located(error, options.model, options.center) from error
+    interrupts.ignore()
+    print(slopes_report.trials(found), slopes_report.radius(found), sep="\n", flush=True)
+    if options.json is not None:
+        data = slopes_report.record([found.as_dict()], "radii", options, time.monotonic() - started)
+        report.write(options.json, report.to_json(data))
+    if options.plot is not None:
+        report.write(options.plot, plot.radius(found, options.plot))
+    return interrupts.code
+
+
+def monotone_command(options: argparse.Namespace, started: float) -> int:
+    """Print a line for each input: how the output depends on it."""
+    with Interrupts() as interrupts:
+        check_files(options)
+        graph, boxes = network_and_boxes(options, interrupts)
+        from verifier.lipschitz.monotone import MonotoneResult, monotone_inputs
+
+        parts: list[dict[str, Any]] = []
+        for k, box in enumerate(boxes):
+            if len(boxes) > 1:
+                print(f"box {k + 1} of {len(boxes)}", flush=True)
+
+            def watch(result: MonotoneResult, place: int = k) -> None:
+                print(slopes_report.direction(result), flush=True)
+                parts.append({"box": place, **result.as_dict()})
+
+            left = (options.timeout - (time.monotonic() - started)) / (len(boxes) - k)
+            extra = {"timeout": max(left, LEAST_TIMEOUT), "seed": options.seed}
+            try:
+                monotone_inputs(graph, box, options.input, options.output, watch=watch, **extra)
+            except VerifierError as error:
+                raise located(error, options.model, options.spec or options.center) from error
+            if interrupts.code:
+                break
+        interrupts.ignore()
+        if options.json is not None:
+            data = slopes_report.record(parts, "results", options, time.monotonic() - started)
+            report.write(options.json, report.to_json(data))
+    return interrupts.code
+
+
+def check_files(options: argparse.Namespace, *outputs: Path | None) -> None:
+    """Refuse files that cannot be read or written."""
+    given = [path for path in (options.spec, options.center, options.model) if path is not None]
+    report.check_outputs((options.json, *outputs), given)
+    report.check_inputs(given)
+
+
+def network_and_boxes(options: argparse.Namespace, interrupts: Interrupts) -> tuple[Graph, list[Any]]:
+    """Read the set of inputs, which is quick to fail, then the network; return it and the boxes, or None for all."""
+    with interrupts.held():
+        from verifier.regions import region_of
+    region = region_of(options)
+    with interrupts.held():
+        from specs import Spec
+        from verifier.api import distinct_boxes
+        from verifier.graph.onnx_import import load
+    collect_again()
+    try:
+        graph = load(options.model)
+        return graph, distinct_boxes(region, graph) if isinstance(region, Spec) else [region]
+    except VerifierError as error:
+        raise located(error, options.model, options.spec or options.center) from error
+
+
 def inspect_command(options: argparse.Namespace, started: float) -> int:
     """Print what a network consists of."""
     report.check_inputs((options.model,))
@@ -222,14 +369,21 @@ def inspect_command(options: argparse.Namespace, started: float) -> int:
     return 0
 
 
-def located(error: VerifierError, model: Path, spec: Path) -> VerifierError:
+def located(error: VerifierError, model: Path, spec: Path | None) -> VerifierError:
     """Name the files in an error that names neither."""
-    if str(model) in str(error) or str(spec) in str(error):
+    files = [str(path) for path in (model, spec) if path is not None]
+    if any(name in str(error) for name in files):
         return error
-    return type(error)(f"{model}, {spec}: {error}")
+    return type(error)(f"{', '.join(files)}: {error}")
 
 
-COMMANDS = {"verify": verify_command, "bounds": bounds_command, "inspect": inspect_command}
+COMMANDS = {
+    "verify": verify_command,
+    "bounds": bounds_command,
+    "lipschitz": lipschitz_command,
+    "monotone": monotone_command,
+    "inspect": inspect_command,
+}
 
 
 if __name__ == "__main__":

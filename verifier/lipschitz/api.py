@@ -22,6 +22,7 @@ from verifier.lipschitz.local import LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
 from verifier.lipschitz.result import LipschitzResult, Step
+from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def lipschitz(
             one the constant holds everywhere.
         norm: at the input and at the output: ``inf``, ``2`` or ``1``, or two of them as in ``inf,1``.
         output: an index, ``"3-7"`` for the difference of two, or None for all.
-        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies norms of layers; ``auto``
-            is the former where it can be.
+        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies norms of layers;
+            ``auto`` is the former where it can be.
         inputs: indices of those that may change, if not all; the others only range.
         timeout: seconds, or None for no limit.
         gap: relative width of the bracket at which to stop.
@@ -63,7 +64,8 @@ def lipschitz(
         watch: called with every improvement.
 
     Returns:
-        A bracket: the upper end certified, the lower one attained by a gradient.
+        A bracket: the upper end certified, the lower one attained by a gradient. Timeouts, lack of memory and Ctrl-C
+        end the run with the best so far; they are reasons, not exceptions.
 
     Raises:
         UsageError: no such norm, output, input or method.
@@ -85,8 +87,19 @@ def lipschitz(
     box = box_of(region, graph)
     mask = None if inputs is None else input_mask(inputs, graph.n_inputs).to(graph.device)
     limit = math.inf if timeout is None else timeout
-    run = LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
-    reason, closed = run.run()
+    run, closed, begun = None, False, time.monotonic()
+    try:
+        run = LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
+        reason, closed = run.run()
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = "memory"
+    if run is None:
+        spent = time.monotonic() - begun
+        return LipschitzResult(math.inf, None, str(wanted), named(output), "none", spent, False, reason)
     return run.result(named(output), reason, closed)
 
 

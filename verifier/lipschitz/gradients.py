@@ -78,7 +78,8 @@ class Gradients:
         return found.sign()
 
     def _entries(self, values: dict[str, Tensor]) -> Tensor:
-        return values[OUTPUT].unflatten(1, (self.rows, -1))
+        found: Tensor = values[OUTPUT].unflatten(1, (self.rows, -1))
+        return found
 
     def _enter(self, x: Tensor, values: dict[str, Tensor]) -> None:
         """Compare the norms at points with the best one."""

@@ -106,7 +106,7 @@ class MonotoneResult:
 def monotone(
     model: Graph | str | Path | onnx.ModelProto,
     region: InputSet | Spec | str | Path,
-    input: int,  # noqa: A002  (what it is)
+    input: int,
     output: int | str = 0,
     *,
     timeout: float | None = 60.0,

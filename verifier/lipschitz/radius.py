@@ -114,7 +114,8 @@ def robust_radius(
     """Find a large ball about an input in which one output stays the only largest.
 
     Every margin ``f_label - f_k`` is at least its value at x less ``eps`` times its Lipschitz constant over the ball of
-    radius ``eps``, cut to the range of data. Balls are tried from both sides; a bound over one holds for all smaller ones.
+    radius ``eps``, cut to the range of data. Balls are tried from both sides; a bound over one holds for all smaller
+    ones.
 
     Args:
         model: a network in float64, or what to read it from.
@@ -170,8 +171,8 @@ def place(x: npt.ArrayLike, clip: Clip | None, graph: Graph) -> tuple[Tensor, Te
     outside = np.flatnonzero(~((ends[0] <= centre) & (centre <= ends[1])))
     if outside.size:
         raise UsageError(f"the centre lies outside of the range of data: input {outside[0]} is {centre[outside[0]]:g}")
-    centre, low, high = (torch.from_numpy(np.array(part)).to(graph.device) for part in (centre, *ends))
-    return centre, low, high
+    point, low, high = (torch.from_numpy(np.array(part)).to(graph.device) for part in (centre, *ends))
+    return point, low, high
 
 
 @dataclass

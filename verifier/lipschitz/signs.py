@@ -15,7 +15,6 @@ from verifier.ops.op import Affine
 from verifier.ops.product import Product
 from verifier.sets import Box
 
-
 Parts = tuple[Affine | None, Affine | None]
 
 
@@ -68,11 +67,12 @@ class Signs:
     def __init__(self, graph: Graph) -> None:
         """Take a network, in float64."""
         self.graph = graph
-        self.parts = {
-            node.name: _parts(node.op)
-            for node in graph.nodes.values()
-            if isinstance(node.op, Affine) and not _moved(node.op)
-        }
+        self.parts: dict[str, Parts] = {}
+        for node in graph.nodes.values():
+            if isinstance(node.op, Affine) and not _moved(node.op):
+                parts = _parts(node.op)
+                if parts is not None:
+                    self.parts[node.name] = parts
 
     def of(self, boxes: Mapping[str, Box]) -> dict[str, Sign]:
         """Find the signs of all nodes over boxes of them, masks ``(B, *node)``."""
@@ -82,7 +82,7 @@ class Signs:
             known, derived = Sign.of(boxes[node.name]), None
             if isinstance(node.op, Product):
                 derived = operands[0].times(operands[1])
-            elif self.parts.get(node.name) is not None:
+            elif node.name in self.parts:
                 derived = self._sums(self.parts[node.name], operands)
             found[node.name] = known if derived is None else known | derived
         return found
@@ -124,8 +124,8 @@ def _parts(op: Affine) -> Parts | None:
             return None
         if inner is None:
             return None
-        one, other = (None if part is None else replace(op, op=part) for part in inner)
-        return one, other
+        below, above = (None if part is None else replace(op, op=part) for part in inner)
+        return below, above
     if op.weights is not None:
         weight = getattr(op, op.weights)
         one, other = (replace(op, **{op.weights: part.clamp(min=0)}) for part in (weight, -weight))
