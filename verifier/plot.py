@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from verifier.lipschitz.radius import RadiusResult
     from verifier.lipschitz.result import LipschitzResult
+
+MUCH = 20.0
+"""Ratio of values from which on their logarithms are drawn."""
 
 
 def check(path: Path) -> None:
@@ -35,8 +38,7 @@ def brackets(results: Sequence[LipschitzResult], path: Path) -> bytes:
         (line,) = axes.step(times, [step.upper for step in result.steps], where="post", label=f"upper{name}")
         lower = [step.lower for step in result.steps]
         axes.step(times, lower, where="post", linestyle="--", color=line.get_color(), label=f"lower{name}")
-    if any(step.upper > 0 for result in results for step in result.steps):
-        axes.set_yscale("log")
+    _scale(axes.set_yscale, [each for result in results for step in result.steps for each in (step.lower, step.upper)])
     return _drawn(figure, axes, path)
 
 
@@ -49,9 +51,8 @@ def radius(result: RadiusResult, path: Path) -> bytes:
     axes.plot(eps, [1 / each for each in eps], "--", label="1 / eps")
     if 0 < result.radius < float("inf"):
         axes.axvline(result.radius, color="black", linewidth=0.8, label=f"radius {result.radius:.4g}")
-    if steps:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+    _scale(axes.set_xscale, eps)
+    _scale(axes.set_yscale, [step.bound for step in steps])
     return _drawn(figure, axes, path)
 
 
@@ -70,6 +71,12 @@ def _axes(across: str, up: str) -> tuple[Figure, Any]:
     axes.set_ylabel(up)
     axes.grid(visible=True, alpha=0.3)
     return figure, axes
+
+
+def _scale(set_scale: Callable[[str], None], values: Sequence[float]) -> None:
+    """Use logarithms where values are positive and differ by much."""
+    if values and 0 < min(values) * MUCH < max(values):
+        set_scale("log")
 
 
 def _drawn(figure: Figure, axes: Any, path: Path) -> bytes:

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from specs import InputSet, Spec
-from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.errors import UsageError
 from verifier.graph.graph import OUTPUT, Graph
 from verifier.graph.jacobian import jacobian
@@ -24,17 +21,12 @@ from verifier.graph.onnx_import import load
 from verifier.lipschitz.api import box_of, named, output_rows
 from verifier.lipschitz.signs import Signs
 from verifier.lipschitz.supremum import Supremum
+from verifier.lipschitz.witnesses import Slope, Witnesses
 from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
     import onnx
-
-BATCHES, POINTS, ELEMENTS = 4, 512, 1 << 23
-"""Batches of points that are tried at first, the points of one at most, and numbers that its widest node may hold."""
-
-CLIMBS = 8
-"""Batches of points about the best one that are tried for each sign not met yet."""
 
 SHARED = 0.4
 """Part of the time that the backward bounds of all derivatives together may take."""
@@ -54,14 +46,6 @@ class Direction(enum.Enum):
     CONSTANT = "constant"
     NEITHER = "neither"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slope:
-    """A derivative at a point ``(n,)``; its sign is certified."""
-
-    point: npt.NDArray[np.float64]
-    derivative: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,8 +186,8 @@ class Derivatives:
         count = len(inputs)
         self.lower, self.upper = (torch.full((count,), end, dtype=torch.float64) for end in (-math.inf, math.inf))
         self.signs = Witnesses(self.entries, box, seed)
-        self.reason = ""
-        self.prepared = False
+        self.reason, self.prepared = "", False
+        self.late: set[int] = set()
 
     def work(self, k: int) -> None:
         """Work on an input until its sign is decided or its part of the time is up."""
@@ -212,8 +196,8 @@ class Derivatives:
                 self.prepared = True
                 self._prepare()
             if not self.reason and not self._decided(k):
-                now = time.monotonic()
-                self._search(k, now + (self.until - now) / (len(self.inputs) - k))
+                now, open_ = time.monotonic(), sum(not self._decided(j) for j in range(k, len(self.inputs)))
+                self._search(k, now + (self.until - now) / open_)
         except KeyboardInterrupt:
             self.reason = "interrupted"
         except (MemoryError, RuntimeError) as error:
@@ -262,7 +246,10 @@ class Derivatives:
         searches = {sign: self._supremum(k, sign) for sign in (1, -1)}
         self.signs.climb(k)
         first = True
-        while not self._decided(k) and time.monotonic() < until:
+        while not self._decided(k):
+            if time.monotonic() >= until:
+                self.late.add(k)
+                return
             open_ = [
                 sign
                 for sign, search in searches.items()
@@ -312,7 +299,7 @@ class Derivatives:
             verdict = Direction.CONSTANT if lower >= 0 and upper <= 0 else one
         else:
             verdict = Direction.UNKNOWN if rise is None or fall is None else Direction.NEITHER
-        reason = self.reason or ("timeout" if time.monotonic() >= self.until else "gave up")
+        reason = self.reason or ("timeout" if k in self.late else "gave up")
         return MonotoneResult(
             verdict,
             lower,
@@ -323,64 +310,3 @@ class Derivatives:
             self.output,
             reason if verdict is Direction.UNKNOWN else "",
         )
-
-
-class Witnesses:
-    """Points at which derivatives have certified signs.
-
-    Attributes:
-        rises: for each derivative, where it is positive; None if no such point was met.
-        falls: likewise, where it is negative.
-    """
-
-    def __init__(self, entries: Graph, box: Box, seed: int) -> None:
-        """Take the network of derivatives, and where its points may lie."""
-        self.entries, self.box = entries, box
-        self.generator = torch.Generator(box.lower.device).manual_seed(seed)
-        widest = max(math.prod(node.shape) for node in entries.nodes.values())
-        self.batch = max(1, min(POINTS, ELEMENTS // widest))
-        count = entries.n_outputs
-        self.rises: list[Slope | None] = [None] * count
-        self.falls: list[Slope | None] = [None] * count
-        self.best = {sign: torch.full((count,), -math.inf).double() for sign in (1, -1)}
-        self.where = {sign: box.centre.repeat(count, 1) for sign in (1, -1)}
-
-    def sample(self) -> None:
-        """Try random points."""
-        for _ in range(BATCHES):
-            self.try_points(self.box.sample(self.batch, self.generator).flatten(0, 1))
-
-    def climb(self, k: int) -> None:
-        """Try points about those that come nearest to the signs of a derivative that were not met yet."""
-        width, count = self.box.upper - self.box.lower, max(1, self.batch // 4)
-        size = torch.logspace(-3, 0, count, dtype=torch.float64).unsqueeze(1).to(width)
-        for sign, met in ((1, self.rises), (-1, self.falls)):
-            for _ in range(CLIMBS):
-                if met[k] is not None:
-                    break
-                shape = (count, width.shape[1])
-                noise, kept = (
-                    torch.rand(shape, generator=self.generator, dtype=torch.float64, device=width.device)
-                    for _ in range(2)
-                )
-                self.try_points(self.where[sign][k] + (2 * noise - 1) * width * size * (kept < 0.5))
-
-    def try_points(self, x: Tensor) -> None:
-        """Evaluate all derivatives at points ``(B, n)``, as far as they lie in the box."""
-        x = x.to(self.box.lower).clamp(self.box.lower, self.box.upper)
-        with torch.no_grad():
-            values = self.entries(x).nan_to_num(nan=0.0).cpu()
-        for sign, met in ((1, self.rises), (-1, self.falls)):
-            most, place = (sign * values).max(0)
-            for k in (most > self.best[sign]).nonzero().flatten().tolist():
-                self.best[sign][k], self.where[sign][k] = most[k], x[place[k]]
-                if most[k] > 0 and met[k] is None:
-                    met[k] = self._certified(k, sign, x[place[k]])
-
-    def _certified(self, k: int, sign: int, x: Tensor) -> Slope | None:
-        """Bound a derivative at one point: slopes at a kink are all that there can be, so a sign there holds nearby."""
-        point = x.unsqueeze(0)
-        found = bound_nodes(self.entries, Box(point, point), INTERVAL).boxes[OUTPUT]
-        lower, upper = float(found.lower[0, k]), float(found.upper[0, k])
-        certain = lower > 0 if sign > 0 else upper < 0
-        return Slope(x.cpu().numpy().copy(), lower if sign > 0 else upper) if certain else None

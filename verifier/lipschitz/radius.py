@@ -47,6 +47,8 @@ TURN = 0.25
 ASCENT = 30
 """Steps of ascent before a search."""
 
+WHOLE = "the whole range of data is proved"
+
 LARGEST = 2.0**60
 """Radius beyond which none is looked for."""
 
@@ -232,6 +234,9 @@ class Run:
         if not bool(self.rows.isfinite().all()):
             self.reason = "the label is not the only largest output at the centre"
             return
+        if self.cover == 0:
+            self.radius, self.reason = math.inf, WHOLE
+            return
         slopes = jacobian(self.graph, self.rows)(self.centre.unsqueeze(0)).unflatten(1, (len(self.rows), -1))
         steepest = float(self.norm.of_matrix(slopes))
         self.ceiling = min(self.cover, 1 / steepest if steepest > 0 else math.inf)
@@ -250,7 +255,7 @@ class Run:
                     self.radius = max(self.radius, min(eps, (1 - 2 * SAFE) / bound))
                 self._note(eps, bound)
                 if self.radius >= self.cover:
-                    self.radius, self.reason = math.inf, "the whole range of data is proved"
+                    self.radius, self.reason = math.inf, WHOLE
                     return
                 most = min(most, self.ceiling)
         if time.monotonic() < self.until:
