@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import math
 import os
 import signal
 import sys
@@ -17,15 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from verifier import report, slopes_report
+from verifier import report, runs, slopes_report
 from verifier.errors import VerifierError
 from verifier.interrupts import Interrupts
 from verifier.options import read
+from verifier.runs import located
 
 if TYPE_CHECKING:
-    from specs import InputSet
-    from verifier.graph.graph import Graph
-    from verifier.lipschitz.result import LipschitzResult, Step
+    from verifier.lipschitz.monotone import MonotoneResult
+    from verifier.lipschitz.result import LipschitzResult
     from verifier.result import Progress, Result
 
 STARTED = time.monotonic()
@@ -218,86 +217,47 @@ def bounds_command(options: argparse.Namespace, started: float) -> int:
 def lipschitz_command(options: argparse.Namespace, started: float) -> int:
     """Bound Lipschitz constants, or find a radius; whatever ends a run early, the best so far is printed."""
     with Interrupts() as interrupts:
-        check_files(options, options.plot)
+        runs.check_files(options, options.plot)
         if options.plot is not None:
             from verifier import plot
 
             plot.check(options.plot)
         if options.radius:
             return radius_command(options, started, interrupts)
-        graph, boxes = network_and_boxes(options, interrupts)
+        graph, boxes = runs.network_and_boxes(options, interrupts)
+        collect_again()
         found: list[LipschitzResult] = []
         for k, box in enumerate(boxes):
-            left = options.timeout - (time.monotonic() - started)
-            found.append(constant(options, graph, box, max(left / (len(boxes) - k), LEAST_TIMEOUT), interrupts))
+            left = share(options.timeout, started, len(boxes) - k)
+            with watching(time.monotonic(), slopes_report.progress) as show:
+                found.append(runs.constant(options, graph, box, left, show, interrupts))
             if len(boxes) > 1:
                 print(f"box {k + 1} of {len(boxes)}")
             print(slopes_report.lipschitz(found[-1]), flush=True)
             if interrupts.code:
                 break
         interrupts.ignore()
-        if options.json is not None:
-            parts = [result.as_dict() for result in found]
-            data = slopes_report.record(parts, "boxes", options, time.monotonic() - started)
-            report.write(options.json, report.to_json(data))
+        parts = [result.as_dict() for result in found]
+        keep(options.json, slopes_report.record(parts, "boxes", options, time.monotonic() - started))
         if options.plot is not None:
             report.write(options.plot, plot.brackets(found, options.plot))
     return interrupts.code
-
-
-def constant(
-    options: argparse.Namespace, graph: Graph, box: InputSet | None, timeout: float, interrupts: Interrupts
-) -> LipschitzResult:
-    """Bound one constant; what an interrupt makes fail still leaves the steps before it."""
-    from verifier.lipschitz.api import lipschitz
-    from verifier.lipschitz.result import LipschitzResult
-
-    steps: list[Step] = []
-    before = time.monotonic()
-    with watching(before, slopes_report.progress) as show:
-
-        def watch(step: Step) -> None:
-            steps.append(step)
-            if show is not None:
-                show(step)
-
-        extra = {"method": options.method, "inputs": options.inputs, "gap": options.gap, "seed": options.seed}
-        try:
-            return lipschitz(graph, box, options.norm, options.output, timeout=timeout, watch=watch, **extra)
-        except VerifierError as error:
-            raise located(error, options.model, options.spec or options.center) from error
-        except (Exception, KeyboardInterrupt):
-            if not interrupts.code:
-                raise
-    spent, output = time.monotonic() - before, options.output or "all"
-    if not steps:
-        return LipschitzResult(math.inf, None, options.norm, output, "none", spent, False, "interrupted")
-    upper, lower, method = steps[-1].upper, steps[-1].lower, steps[-1].method
-    ends = (upper, lower, options.norm, output, method, spent, False, "interrupted")
-    return LipschitzResult(*ends, steps=tuple(steps))
 
 
 def radius_command(options: argparse.Namespace, started: float, interrupts: Interrupts) -> int:
     """Print how far an input can move."""
     with interrupts.held():
         from verifier import plot
-        from verifier.lipschitz.radius import robust_radius
         from verifier.regions import center_of
     center = center_of(options.center)
+    with interrupts.held():
+        from verifier.lipschitz import radius as _  # noqa: F401  (torch, which must not be cut short)
     collect_again()
-    label, ball = None if options.output is None else int(options.output), options.ball or "inf"
-    left = max(options.timeout - (time.monotonic() - started), LEAST_TIMEOUT)
-    extra = {"timeout": left, "seed": options.seed}
-    try:
-        with watching(started, slopes_report.trial) as watch:
-            found = robust_radius(options.model, center, label, ball, options.clip, watch=watch, **extra)
-    except VerifierError as error:
-        raise located(error, options.model, options.center) from error
+    with watching(started, slopes_report.trial) as show:
+        found = runs.radius(options, center, share(options.timeout, started, 1), show, interrupts)
     interrupts.ignore()
     print(slopes_report.trials(found), slopes_report.radius(found), sep="\n", flush=True)
-    if options.json is not None:
-        data = slopes_report.record([found.as_dict()], "radii", options, time.monotonic() - started)
-        report.write(options.json, report.to_json(data))
+    keep(options.json, slopes_report.record([found.as_dict()], "radii", options, time.monotonic() - started))
     if options.plot is not None:
         report.write(options.plot, plot.radius(found, options.plot))
     return interrupts.code
@@ -306,56 +266,35 @@ def radius_command(options: argparse.Namespace, started: float, interrupts: Inte
 def monotone_command(options: argparse.Namespace, started: float) -> int:
     """Print a line for each input: how the output depends on it."""
     with Interrupts() as interrupts:
-        check_files(options)
-        graph, boxes = network_and_boxes(options, interrupts)
-        from verifier.lipschitz.monotone import MonotoneResult, monotone_inputs
-
+        runs.check_files(options)
+        graph, boxes = runs.network_and_boxes(options, interrupts)
+        collect_again()
         parts: list[dict[str, Any]] = []
         for k, box in enumerate(boxes):
             if len(boxes) > 1:
                 print(f"box {k + 1} of {len(boxes)}", flush=True)
 
-            def watch(result: MonotoneResult, place: int = k) -> None:
+            def show(result: MonotoneResult, place: int = k) -> None:
                 print(slopes_report.direction(result), flush=True)
                 parts.append({"box": place, **result.as_dict()})
 
-            left = (options.timeout - (time.monotonic() - started)) / (len(boxes) - k)
-            extra = {"timeout": max(left, LEAST_TIMEOUT), "seed": options.seed}
-            try:
-                monotone_inputs(graph, box, options.input, options.output, watch=watch, **extra)
-            except VerifierError as error:
-                raise located(error, options.model, options.spec or options.center) from error
+            runs.directions(options, graph, box, share(options.timeout, started, len(boxes) - k), show, interrupts)
             if interrupts.code:
                 break
         interrupts.ignore()
-        if options.json is not None:
-            data = slopes_report.record(parts, "results", options, time.monotonic() - started)
-            report.write(options.json, report.to_json(data))
+        keep(options.json, slopes_report.record(parts, "results", options, time.monotonic() - started))
     return interrupts.code
 
 
-def check_files(options: argparse.Namespace, *outputs: Path | None) -> None:
-    """Refuse files that cannot be read or written."""
-    given = [path for path in (options.spec, options.center, options.model) if path is not None]
-    report.check_outputs((options.json, *outputs), given)
-    report.check_inputs(given)
+def share(timeout: float, started: float, parts: int) -> float:
+    """Return a part of the time left; never nothing."""
+    return max((timeout - (time.monotonic() - started)) / parts, LEAST_TIMEOUT)
 
 
-def network_and_boxes(options: argparse.Namespace, interrupts: Interrupts) -> tuple[Graph, list[Any]]:
-    """Read the set of inputs, which is quick to fail, then the network; return it and the boxes, or None for all."""
-    with interrupts.held():
-        from verifier.regions import region_of
-    region = region_of(options)
-    with interrupts.held():
-        from specs import Spec
-        from verifier.api import distinct_boxes
-        from verifier.graph.onnx_import import load
-    collect_again()
-    try:
-        graph = load(options.model)
-        return graph, distinct_boxes(region, graph) if isinstance(region, Spec) else [region]
-    except VerifierError as error:
-        raise located(error, options.model, options.spec or options.center) from error
+def keep(path: Path | None, data: dict[str, Any]) -> None:
+    """Write JSON, if that was asked for."""
+    if path is not None:
+        report.write(path, report.to_json(data))
 
 
 def inspect_command(options: argparse.Namespace, started: float) -> int:
@@ -367,14 +306,6 @@ def inspect_command(options: argparse.Namespace, started: float) -> int:
     for text in describe(options.model):
         print(text, flush=True)
     return 0
-
-
-def located(error: VerifierError, model: Path, spec: Path | None) -> VerifierError:
-    """Name the files in an error that names neither."""
-    files = [str(path) for path in (model, spec) if path is not None]
-    if any(name in str(error) for name in files):
-        return error
-    return type(error)(f"{', '.join(files)}: {error}")
 
 
 COMMANDS = {

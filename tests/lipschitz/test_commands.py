@@ -123,6 +123,57 @@ def test_an_interrupt_leaves_the_best_bracket(
     assert len(data["steps"]) == 2
 
 
+@pytest.mark.parametrize("broken", [False, True], ids=["between", "inside"])
+def test_an_interrupt_leaves_the_best_radius(
+    broken: bool, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from verifier.lipschitz.radius import Run
+
+    noted = Run._note
+
+    def note(run: Run, eps: float, bound: float) -> None:
+        noted(run, eps, bound)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            if broken:
+                raise ZeroDivisionError from None
+            raise
+
+    monkeypatch.setattr(Run, "_note", note)
+    np.save("x.npy", np.array([0.5, -0.2]))
+    rings = str(EXAMPLES / "nets" / "rings.onnx")
+    answer = command("lipschitz", rings, "--center", "x.npy", "--radius", "--json", "out.json")
+    assert answer.code == 130
+    assert answer.out.splitlines()[-1].startswith("radius 0.0")
+    assert json.loads((folder / "out.json").read_text())["radius"] > 0.01
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["between", "inside"])
+def test_an_interrupt_leaves_the_verdicts_so_far(
+    broken: bool, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from verifier.lipschitz.monotone import Derivatives
+
+    decided = Derivatives.work
+
+    def work(run: Derivatives, k: int) -> None:
+        decided(run, k)
+        if k == 1:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                if broken:
+                    raise ZeroDivisionError from None
+                raise
+
+    monkeypatch.setattr(Derivatives, "work", work)
+    answer = command("monotone", *LOCAL[1:], "--input", "all", "--output", "0", "--json", "out.json")
+    assert answer.code == 130
+    assert answer.out.splitlines()[0].startswith("X_0 -> Y_0  increasing")
+    assert len(json.loads((folder / "out.json").read_text())["versions"]) > 2
+
+
 def test_a_timeout_is_no_error(command: Command, folder: Path) -> None:
     answer = command(*PENDULUM, "--timeout", "0.001")
     assert (answer.code, answer.err) == (0, "")

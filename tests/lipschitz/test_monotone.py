@@ -20,12 +20,13 @@ from tests.bounds.nets import Net, bilinear, boxes, dense, drawn, linear, residu
 from verifier import Direction, MonotoneResult, monotone, monotone_inputs
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.errors import UsageError
-from verifier.graph.graph import Graph
+from verifier.graph.graph import OUTPUT, Graph
 from verifier.graph.jacobian import jacobian
 from verifier.lipschitz.signs import Signs
 from verifier.ops.curves import Clip, Relu, Tanh
 from verifier.ops.linear import Linear
 from verifier.ops.op import Op
+from verifier.sets import Box
 
 CURVES: dict[str, Op] = {"relu": Relu(), "tanh": Tanh(), "clip": Clip(-0.5, 0.5)}
 
@@ -174,6 +175,18 @@ def test_signs_hold(net: object) -> None:
             assert (value[sign.positive.expand_as(value)] >= 0).all()
             assert (value[sign.negative.expand_as(value)] <= 0).all()
     assert any(bool(sign.positive.any()) for sign in found.values())
+
+
+def test_a_coefficient_lost_to_underflow_has_no_sign() -> None:
+    weight = torch.tensor([[1.0], [0.0]]).double()
+    for layer in (Linear(weight), Linear(weight, roundings=1)):
+        net = Net(2)
+        net.add(layer)
+        graph = net.graph()
+        for lower in (0.0, -1.0):
+            box = Box(torch.tensor([[0.0, lower]]).double(), torch.ones(1, 2).double())
+            found = Signs(graph).of(bound_nodes(graph, box, INTERVAL).boxes)[OUTPUT]
+            assert bool(found.positive) is (not layer.roundings)
 
 
 def diabetes() -> tuple[Tensor, Tensor]:

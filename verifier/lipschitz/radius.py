@@ -76,7 +76,7 @@ class RadiusResult:
 
     Attributes:
         radius: certified, rounding included; 0 if nothing is proved, infinite if the whole range of data is.
-        label: the output that is the only largest in the ball.
+        label: the output that is the only largest in the ball; None if the run ended before it was known.
         steps: the balls that were looked at, in time.
         ball: the norm.
         reason: why the run ended.
@@ -84,7 +84,7 @@ class RadiusResult:
     """
 
     radius: float
-    label: int
+    label: int | None
     steps: tuple[Trial, ...]
     ball: str
     reason: str

@@ -15,6 +15,9 @@ from verifier.ops.op import Affine
 from verifier.ops.product import Product
 from verifier.sets import Box
 
+NOTHING = 1e-290
+"""Size below which a coefficient that was rounded when it was computed may have had either sign."""
+
 Parts = tuple[Affine | None, Affine | None]
 
 
@@ -128,7 +131,8 @@ def _parts(op: Affine) -> Parts | None:
         return below, above
     if op.weights is not None:
         weight = getattr(op, op.weights)
-        one, other = (replace(op, **{op.weights: part.clamp(min=0)}) for part in (weight, -weight))
+        lost = weight.abs() < NOTHING if getattr(op, "roundings", 0) else torch.zeros_like(weight, dtype=torch.bool)
+        one, other = (replace(op, **{op.weights: part.clamp(min=0).masked_fill(lost, 1)}) for part in (weight, -weight))
         return one, other
     if isinstance(op, Neg):
         return None, Scale(torch.ones((), dtype=torch.float64))
