@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SHARED = 0.4
 """Part of the time that the backward bounds of all derivatives together may take."""
 
+KEPT = 32
+"""Searches that are kept to go on with."""
+
 ASCENT, ROUNDS = 30, 4
 """Steps of ascent for each sign, and rounds of a search between two looks at the other sign."""
 
@@ -144,12 +147,14 @@ def monotone_inputs(
     places = varying(box, inputs)
     limit = math.inf if timeout is None else timeout
     run = Derivatives(graph, box, rows, places, limit, named(output), seed)
-    found = []
-    for k in range(len(places)):
-        run.work(k)
-        found.append(run.result(k))
-        if watch is not None:
-            watch(found[-1])
+    found: list[MonotoneResult] = []
+    for again in (False, True):  # what some leave of their time is for those that are open then
+        for k in range(len(places)):
+            run.work(k)
+            while len(found) < len(places) and (run.settled(len(found)) or (again and len(found) <= k)):
+                found.append(run.result(len(found)))
+                if watch is not None:
+                    watch(found[-1])
     return found
 
 
@@ -187,7 +192,8 @@ class Derivatives:
         self.lower, self.upper = (torch.full((count,), end, dtype=torch.float64) for end in (-math.inf, math.inf))
         self.signs = Witnesses(self.entries, box, seed)
         self.reason, self.prepared = "", False
-        self.late: set[int] = set()
+        self.searches: dict[int, dict[int, Supremum]] = {}
+        self.exhausted: set[int] = set()
 
     def work(self, k: int) -> None:
         """Work on an input until its sign is decided or its part of the time is up."""
@@ -195,8 +201,8 @@ class Derivatives:
             if not self.prepared and not self.reason:
                 self.prepared = True
                 self._prepare()
-            if not self.reason and not self._decided(k):
-                now, open_ = time.monotonic(), sum(not self._decided(j) for j in range(k, len(self.inputs)))
+            if not self.settled(k) and time.monotonic() < self.until:
+                now, open_ = time.monotonic(), sum(not self.settled(j) for j in range(k, len(self.inputs)))
                 self._search(k, now + (self.until - now) / open_)
         except KeyboardInterrupt:
             self.reason = "interrupted"
@@ -236,6 +242,10 @@ class Derivatives:
         self.lower = torch.where(sign.positive[0, :count].cpu(), self.lower.clamp(min=0), self.lower)
         self.upper = torch.where(sign.negative[0, :count].cpu(), self.upper.clamp(max=0), self.upper)
 
+    def settled(self, k: int) -> bool:
+        """Tell whether more time would not help."""
+        return bool(self.reason) or self._decided(k) or k in self.exhausted
+
     def _decided(self, k: int) -> bool:
         """Tell whether no more work is needed: a sign is proved, or both are met."""
         one_sided = bool(self.lower[k] >= 0 or self.upper[k] <= 0)
@@ -243,13 +253,14 @@ class Derivatives:
 
     def _search(self, k: int, until: float) -> None:
         """Prove the sign that no point contradicts, while looking for points that do."""
-        searches = {sign: self._supremum(k, sign) for sign in (1, -1)}
-        self.signs.climb(k)
-        first = True
-        while not self._decided(k):
-            if time.monotonic() >= until:
-                self.late.add(k)
-                return
+        first = k not in self.searches
+        if first:
+            for old in list(self.searches)[: 1 - KEPT]:
+                del self.searches[old]  # to be begun anew if there is time
+            self.searches[k] = {sign: self._supremum(k, sign) for sign in (1, -1)}
+            self.signs.climb(k)
+        searches = self.searches[k]
+        while not self._decided(k) and time.monotonic() < until:
             open_ = [
                 sign
                 for sign, search in searches.items()
@@ -257,6 +268,7 @@ class Derivatives:
             ]
             if not open_:
                 self.signs.climb(k)
+                self.exhausted.add(k)
                 return
             for sign in open_:
                 search = searches[sign]
@@ -299,7 +311,7 @@ class Derivatives:
             verdict = Direction.CONSTANT if lower >= 0 and upper <= 0 else one
         else:
             verdict = Direction.UNKNOWN if rise is None or fall is None else Direction.NEITHER
-        reason = self.reason or ("timeout" if k in self.late else "gave up")
+        reason = self.reason or ("gave up" if k in self.exhausted else "timeout")
         return MonotoneResult(
             verdict,
             lower,
