@@ -48,7 +48,9 @@ def parser() -> Parser:
 
 def command(commands: Any, name: str, text: str) -> Parser:
     """Add a command."""
-    added: Parser = commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+    added: Parser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
     added.add_argument("--debug", action="store_true", help="show where an error arose")
     return added
 
