@@ -5,7 +5,7 @@ import re
 import zlib
 from os import PathLike, fspath
 
-from specs.builders import margin, output_range, robustness
+from specs.builders import margin, neighbourhood, output_range, robustness
 from specs.errors import SpecError
 from specs.lexer import BLANK, Source
 from specs.sets import Ball, InputSet
@@ -21,6 +21,7 @@ __all__ = [
     "SpecError",
     "load",
     "margin",
+    "neighbourhood",
     "output_range",
     "parse",
     "robustness",

@@ -12,6 +12,28 @@ from specs.spec import Case, Rows, Spec
 Clip = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
+def neighbourhood(center: npt.ArrayLike, eps: float, clip: Clip | None = None, p: float = math.inf) -> InputSet:
+    """All inputs within ``eps`` of ``center``.
+
+    Args:
+        center: shape (n,), the network's input in C order.
+        eps: radius of the ball, at least 0.
+        clip: lowest and highest valid input, numbers or shape (n,); the ball is cut to them.
+        p: norm of the ball: 1, 2 or inf.
+
+    Raises:
+        SpecError: a value is outside its range, or no part of the box around the ball is valid.
+    """
+    ball = Ball(vector(center, "center"), eps, p)
+    lower, upper = ball.center - eps, ball.center + eps
+    if clip is not None:
+        low, high = (np.asarray(side, dtype=np.float64) for side in clip)
+        if any(side.shape not in ((), lower.shape) for side in (low, high)):
+            raise SpecError(f"clip must be two numbers or two arrays of shape {lower.shape}")
+        lower, upper = np.maximum(lower, low), np.minimum(upper, high)
+    return InputSet(lower, upper, None if p == math.inf else ball)
+
+
 def robustness(
     center: npt.ArrayLike, eps: float, label: int, n_outputs: int, clip: Clip | None = None, p: float = math.inf
 ) -> Spec:
@@ -31,14 +53,7 @@ def robustness(
     Raises:
         SpecError: a value is outside its range, or no part of the box around the ball is valid.
     """
-    ball = Ball(vector(center, "center"), eps, p)
-    lower, upper = ball.center - eps, ball.center + eps
-    if clip is not None:
-        low, high = (np.asarray(side, dtype=np.float64) for side in clip)
-        if any(side.shape not in ((), lower.shape) for side in (low, high)):
-            raise SpecError(f"clip must be two numbers or two arrays of shape {lower.shape}")
-        lower, upper = np.maximum(lower, low), np.minimum(upper, high)
-    inputs = InputSet(lower, upper, None if p == math.inf else ball)
+    inputs = neighbourhood(center, eps, clip, p)
     _check_output(label, n_outputs)
     if n_outputs < 2:
         raise SpecError("robustness compares at least 2 outputs")

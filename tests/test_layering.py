@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.pipeline", "verifier.api", "verifier.describe"),
     ("verifier",),
     ("verifier.options", "verifier.report", "verifier.interrupts"),
+    ("verifier.slopes_report", "verifier.plot", "verifier.regions", "verifier.runs"),
     ("verifier.cli",),
     ("verifier.__main__",),
 )

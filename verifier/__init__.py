@@ -1,7 +1,8 @@
 """Sound and complete verification of neural networks.
 
 ``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs, ``lipschitz`` its
-Lipschitz constants. Importing this package is cheap: what a name needs is imported when the name is first used.
+Lipschitz constants, ``monotone`` decides the sign of a derivative, ``robust_radius`` finds how far an input can move.
+Importing this package is cheap: what a name needs is imported when the name is first used.
 """
 
 from __future__ import annotations
@@ -14,20 +15,28 @@ if TYPE_CHECKING:
     from verifier.api import output_bounds
     from verifier.config import Config
     from verifier.graph.onnx_import import load
+    from verifier.lipschitz.monotone import Direction, MonotoneResult, monotone, monotone_inputs
+    from verifier.lipschitz.radius import RadiusResult, robust_radius
     from verifier.lipschitz.result import LipschitzResult
     from verifier.pipeline import verify
     from verifier.result import Reason, Result, Verdict
 
 __all__ = [
     "Config",
+    "Direction",
     "LipschitzResult",
+    "MonotoneResult",
+    "RadiusResult",
     "Reason",
     "Result",
     "Verdict",
     "__version__",
     "lipschitz",
     "load",
+    "monotone",
+    "monotone_inputs",
     "output_bounds",
+    "robust_radius",
     "verify",
 ]
 
@@ -35,12 +44,18 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Config": "verifier.config",
+    "Direction": "verifier.lipschitz.monotone",
     "LipschitzResult": "verifier.lipschitz.result",
+    "MonotoneResult": "verifier.lipschitz.monotone",
+    "RadiusResult": "verifier.lipschitz.radius",
     "Reason": "verifier.result",
     "Result": "verifier.result",
     "Verdict": "verifier.result",
     "load": "verifier.graph.onnx_import",
+    "monotone": "verifier.lipschitz.monotone",
+    "monotone_inputs": "verifier.lipschitz.monotone",
     "output_bounds": "verifier.api",
+    "robust_radius": "verifier.lipschitz.radius",
     "verify": "verifier.pipeline",
 }
 

@@ -14,14 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from verifier import report
+from verifier import report, runs, slopes_report
 from verifier.errors import VerifierError
 from verifier.interrupts import Interrupts
 from verifier.options import read
+from verifier.runs import located
 
 if TYPE_CHECKING:
+    from verifier.lipschitz.monotone import MonotoneResult
+    from verifier.lipschitz.result import LipschitzResult
     from verifier.result import Progress, Result
 
 STARTED = time.monotonic()
@@ -161,12 +164,12 @@ def start(options: argparse.Namespace, started: float, progress: Progress, inter
     progress.phases["start"] = time.monotonic() - started
     if config.timeout is not None:
         config = replace(config, timeout=max(config.timeout - progress.phases["start"], LEAST_TIMEOUT))
-    with watching(started) as watch:
+    with watching(started, report.domains) as watch:
         return verify(options.model, spec, config, progress, watch)
 
 
 @contextmanager
-def watching(started: float) -> Iterator[Callable[[Progress], None] | None]:
+def watching(started: float, describe: Callable[[Any], str]) -> Iterator[Callable[[Any], None] | None]:
     """Show a line on the terminal that keeps up with the search, if stderr is one."""
     if not sys.stderr.isatty():
         yield None
@@ -180,8 +183,8 @@ def watching(started: float) -> Iterator[Callable[[Progress], None] | None]:
         console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
     ) as live:
 
-        def show(progress: Progress) -> None:
-            live.update(Text(f"{time.monotonic() - started:.0f} s: {report.domains(progress)}"), refresh=True)
+        def show(progress: Any) -> None:
+            live.update(Text(f"{time.monotonic() - started:.0f} s: {describe(progress)}"), refresh=True)
 
         yield show
 
@@ -211,6 +214,89 @@ def bounds_command(options: argparse.Namespace, started: float) -> int:
     return 0
 
 
+def lipschitz_command(options: argparse.Namespace, started: float) -> int:
+    """Bound Lipschitz constants, or find a radius; whatever ends a run early, the best so far is printed."""
+    with Interrupts() as interrupts:
+        runs.check_files(options, options.plot)
+        if options.plot is not None:
+            from verifier import plot
+
+            plot.check(options.plot)
+        if options.radius:
+            return radius_command(options, started, interrupts)
+        graph, boxes = runs.network_and_boxes(options, interrupts)
+        collect_again()
+        found: list[LipschitzResult] = []
+        for k, box in enumerate(boxes):
+            left = share(options.timeout, started, len(boxes) - k)
+            with watching(time.monotonic(), slopes_report.progress) as show:
+                found.append(runs.constant(options, graph, box, left, show, interrupts))
+            if len(boxes) > 1:
+                print(f"box {k + 1} of {len(boxes)}")
+            print(slopes_report.lipschitz(found[-1]), flush=True)
+            if interrupts.code:
+                break
+        interrupts.ignore()
+        parts = [result.as_dict() for result in found]
+        keep(options.json, slopes_report.record(parts, "boxes", options, time.monotonic() - started))
+        if options.plot is not None:
+            report.write(options.plot, plot.brackets(found, options.plot))
+    return interrupts.code
+
+
+def radius_command(options: argparse.Namespace, started: float, interrupts: Interrupts) -> int:
+    """Print how far an input can move."""
+    with interrupts.held():
+        from verifier import plot
+        from verifier.regions import center_of
+    center = center_of(options.center)
+    with interrupts.held():
+        from verifier.lipschitz import radius as _  # noqa: F401  (torch, which must not be cut short)
+    collect_again()
+    with watching(started, slopes_report.trial) as show:
+        found = runs.radius(options, center, share(options.timeout, started, 1), show, interrupts)
+    interrupts.ignore()
+    print(slopes_report.trials(found), slopes_report.radius(found), sep="\n", flush=True)
+    keep(options.json, slopes_report.record([found.as_dict()], "radii", options, time.monotonic() - started))
+    if options.plot is not None:
+        report.write(options.plot, plot.radius(found, options.plot))
+    return interrupts.code
+
+
+def monotone_command(options: argparse.Namespace, started: float) -> int:
+    """Print a line for each input: how the output depends on it."""
+    with Interrupts() as interrupts:
+        runs.check_files(options)
+        graph, boxes = runs.network_and_boxes(options, interrupts)
+        collect_again()
+        parts: list[dict[str, Any]] = []
+        for k, box in enumerate(boxes):
+            if len(boxes) > 1:
+                print(f"box {k + 1} of {len(boxes)}", flush=True)
+
+            def show(result: MonotoneResult, place: int = k) -> None:
+                print(slopes_report.direction(result), flush=True)
+                parts.append({"box": place, **result.as_dict()})
+
+            runs.directions(options, graph, box, share(options.timeout, started, len(boxes) - k), show, interrupts)
+            if interrupts.code:
+                break
+        interrupts.ignore()
+        keep(options.json, slopes_report.record(parts, "results", options, time.monotonic() - started))
+    return interrupts.code
+
+
+def share(timeout: float, started: float, parts: int) -> float:
+    """Return a part of the time left; never nothing."""
+    return max((timeout - (time.monotonic() - started)) / parts, LEAST_TIMEOUT)
+
+
+def keep(path: Path | None, data: dict[str, Any]) -> None:
+    """Write JSON, if that was asked for."""
+    if path is not None:
+        report.write(path, report.to_json(data))
+
+
 def inspect_command(options: argparse.Namespace, started: float) -> int:
     """Print what a network consists of."""
     report.check_inputs((options.model,))
@@ -222,14 +308,13 @@ def inspect_command(options: argparse.Namespace, started: float) -> int:
     return 0
 
 
-def located(error: VerifierError, model: Path, spec: Path) -> VerifierError:
-    """Name the files in an error that names neither."""
-    if str(model) in str(error) or str(spec) in str(error):
-        return error
-    return type(error)(f"{model}, {spec}: {error}")
-
-
-COMMANDS = {"verify": verify_command, "bounds": bounds_command, "inspect": inspect_command}
+COMMANDS = {
+    "verify": verify_command,
+    "bounds": bounds_command,
+    "lipschitz": lipschitz_command,
+    "monotone": monotone_command,
+    "inspect": inspect_command,
+}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,6 +38,9 @@ def parser() -> Parser:
     bounds.add_argument("--method", choices=("interval", "forward", "crown", "alpha"), default="crown")
     bounds.add_argument("--json", metavar="FILE", type=Path)
 
+    add_lipschitz(commands)
+    add_monotone(commands)
+
     inspect = command(commands, "inspect", "print what a network consists of")
     inspect.add_argument("model", metavar="NET.onnx", type=Path)
     return top
@@ -44,7 +48,9 @@ def parser() -> Parser:
 
 def command(commands: Any, name: str, text: str) -> Parser:
     """Add a command."""
-    added: Parser = commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+    added: Parser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
     added.add_argument("--debug", action="store_true", help="show where an error arose")
     return added
 
@@ -63,6 +69,95 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--max-iterations", metavar="N", type=at_least(0), help="rounds of branch and bound")
     verify.add_argument("--json", metavar="FILE", type=Path, help="write the verdict and figures of the run")
     verify.add_argument("--counterexample", metavar="FILE", type=Path, help="write what a VNN-COMP results file holds")
+
+
+def add_lipschitz(commands: Any) -> None:
+    """Describe ``lipschitz``."""
+    lipschitz = command(commands, "lipschitz", "bound the Lipschitz constant of a network, on a set or everywhere")
+    lipschitz.add_argument("model", metavar="NET.onnx", type=Path)
+    add_region(lipschitz)
+    lipschitz.add_argument("--norm", metavar="P|P,Q", type=norm, default="inf", help="inf, 2 or 1; input and output")
+    lipschitz.add_argument("--output", metavar="J|J-K", type=output, help="one output, or a difference; else all")
+    lipschitz.add_argument("--inputs", metavar="I,J,...", type=indices, help="those that may change; the others range")
+    lipschitz.add_argument("--method", choices=("auto", "clarke", "product"), default="auto")
+    lipschitz.add_argument(
+        "--timeout", metavar="S", type=seconds, default=60.0, help="start-up included; 60 by default"
+    )
+    lipschitz.add_argument("--gap", metavar="G", type=number, default=1e-4, help="relative width at which to stop")
+    lipschitz.add_argument("--seed", metavar="N", type=at_least(0), default=0)
+    lipschitz.add_argument("--radius", action="store_true", help="find a ball about --center that keeps its label")
+    lipschitz.add_argument("--plot", metavar="FILE", type=Path, help="draw the bounds against time (or the radius)")
+    lipschitz.add_argument("--json", metavar="FILE", type=Path)
+
+
+def add_monotone(commands: Any) -> None:
+    """Describe ``monotone``."""
+    monotone = command(commands, "monotone", "decide whether an output increases or decreases with inputs")
+    monotone.add_argument("model", metavar="NET.onnx", type=Path)
+    add_region(monotone)
+    monotone.add_argument("--input", metavar="I|I,J,...|all", type=indices_or_all, required=True)
+    monotone.add_argument("--output", metavar="J|J-K", type=output, required=True)
+    monotone.add_argument("--timeout", metavar="S", type=seconds, default=60.0, help="start-up included; 60 by default")
+    monotone.add_argument("--seed", metavar="N", type=at_least(0), default=0)
+    monotone.add_argument("--json", metavar="FILE", type=Path)
+
+
+def add_region(parser: Parser) -> None:
+    """Describe the ways to name a set of inputs."""
+    parser.add_argument("--spec", metavar="SPEC.vnnlib", type=Path, help="its input boxes")
+    parser.add_argument("--center", metavar="X.npy", type=Path, help="of a ball")
+    parser.add_argument("--eps", metavar="E", type=number, help="its radius")
+    parser.add_argument("--ball", choices=("inf", "2", "1"), help="its norm; inf by default")
+    parser.add_argument("--clip", metavar="LOW,HIGH", type=ends, help="the range of data that the ball is cut to")
+
+
+def number(text: str) -> float:
+    """Read a number that is not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value
+
+
+def ends(text: str) -> tuple[float, float]:
+    """Read two numbers in order."""
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not low <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers LOW,HIGH, the first not above the second")
+    return low, high
+
+
+def norm(text: str) -> str:
+    """Read the name of a norm, or two."""
+    words = text.lower().split(",")
+    if not 1 <= len(words) <= 2 or any(word not in ("inf", "2", "1") for word in words):
+        raise argparse.ArgumentTypeError(f"there is no norm {text!r}; choose inf, 2 or 1, or two of them as in inf,1")
+    return ",".join(words)
+
+
+def output(text: str) -> str:
+    """Read an index of an output, or two."""
+    if not re.fullmatch(r"[0-9]+(-[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither an index of an output nor a difference as in 3-7")
+    return text
+
+
+def indices(text: str) -> list[int]:
+    """Read indices of inputs."""
+    if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of indices as in 0,3,5")
+    return [int(word) for word in text.split(",")]
+
+
+def indices_or_all(text: str) -> list[int] | None:
+    """Read indices of inputs; None means all."""
+    return None if text == "all" else indices(text)
 
 
 def seconds(text: str) -> float:
@@ -98,7 +193,7 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
         SystemExit: ``--help`` and its like have been answered.
     """
     top = parser()
-    options, rest = top.parse_known_args(argv)
+    options, rest = top.parse_known_args(joined(argv))
     unknown = [text for text in rest if text.startswith("-") or options.command != "verify"]
     if unknown:
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see verifier {options.command} --help)")
@@ -109,7 +204,51 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
         options.config = Config(
             limit, options.device, options.threads, not options.no_attack, options.seed, options.max_iterations
         )
+    if options.command in ("lipschitz", "monotone"):
+        check_region(options)
     return options
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """Join ``--clip`` and its value, which argparse takes for an option if it begins with a minus sign."""
+    found: list[str] = []
+    for word in argv:
+        if found and found[-1] == "--clip":
+            found[-1] = f"--clip={word}"
+        else:
+            found.append(word)
+    return found
+
+
+def check_region(options: argparse.Namespace) -> None:
+    """Refuse options that do not name one set of inputs.
+
+    Raises:
+        UsageError: with what is missing, or too much.
+    """
+    radius = options.command == "lipschitz" and options.radius
+    if options.spec is not None and options.center is not None:
+        raise UsageError("--spec and --center both name a set of inputs: choose one")
+    if radius and (options.center is None or options.eps is not None):
+        raise UsageError("--radius looks for a radius about --center X.npy: name that, and no --eps")
+    if radius and (options.inputs is not None or options.norm != "inf" or options.method != "auto"):
+        raise UsageError("--radius goes with --ball, --clip, --output, --timeout, --seed, --plot and --json alone")
+    if radius and options.output is not None and not options.output.isdecimal():
+        raise UsageError("with --radius, --output is the label: one index")
+    if options.center is not None and options.eps is None and not radius:
+        raise UsageError("--center needs a radius: --eps E")
+    for name in ("eps", "ball", "clip"):
+        if options.center is None and getattr(options, name) is not None:
+            raise UsageError(f"--{name} is about a ball: it needs --center X.npy")
+    if options.command == "monotone" and options.spec is None and options.center is None:
+        raise UsageError("a set of inputs is needed: --spec SPEC.vnnlib, or --center X.npy --eps E")
+    if (
+        options.command == "lipschitz"
+        and options.method == "clarke"
+        and options.spec is None
+        and options.center is None
+    ):
+        raise UsageError("--method clarke needs a set of inputs: --spec SPEC.vnnlib, or --center X.npy --eps E")
 
 
 def named_files(files: list[Path], networks: list[str]) -> tuple[Path, Path]:

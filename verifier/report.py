@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
@@ -86,7 +86,11 @@ def record(result: Result, seconds: float, config: Config, model: Path, spec: Pa
 
 def versions() -> dict[str, str]:
     """Return the versions of this program, of Python, and of those libraries that the run loaded."""
-    loaded = {name: sys.modules[name] for name in ("numpy", "torch", "onnx", "onnxruntime") if name in sys.modules}
+    loaded = {
+        name: sys.modules[name]
+        for name in ("numpy", "torch", "onnx", "onnxruntime", "matplotlib")
+        if name in sys.modules
+    }
     return {
         "verifier": __version__,
         "python": platform.python_version(),
@@ -99,16 +103,21 @@ def table(found: OutputBounds) -> str:
     rows = [("output", "lower", "upper", "width")]
     for j, (lower, upper) in enumerate(zip(found.lower.tolist(), found.upper.tolist(), strict=True)):
         rows.append((f"Y_{j}", rounded(lower, up=False), rounded(upper, up=True), rounded(upper - lower, up=True)))
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells, one below the other."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(size) for cell, size in zip(row, widths, strict=True)) for row in rows)
 
 
-def rounded(value: float, up: bool) -> str:
-    """Return a number to ``DIGITS`` digits, rounded to one side so that a bound stays a bound."""
+def rounded(value: float, up: bool, digits: int = DIGITS) -> str:
+    """Return a number to so many digits, rounded to one side so that a bound stays a bound."""
     if not math.isfinite(value):
         return str(value)
-    context = Context(prec=DIGITS, rounding=ROUND_CEILING if up else ROUND_FLOOR)
-    return f"{context.plus(Decimal(value)).normalize():.{DIGITS}g}"
+    context = Context(prec=digits, rounding=ROUND_CEILING if up else ROUND_FLOOR)
+    return f"{context.plus(Decimal(value)).normalize():.{digits}g}"
 
 
 def bounds_record(found: list[OutputBounds], method: str, seconds: float, model: Path, spec: Path) -> dict[str, Any]:
@@ -183,20 +192,21 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> Non
         taken[real] = "is written by another option"
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file in one step: whoever reads it meanwhile sees the old one or the new one, whole.
 
     Raises:
         UsageError: it cannot be written.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         if _is_special(path):
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
             return
         real = path.resolve()
         draft = real.with_name(f".{real.name}.{os.getpid()}")
         try:
-            draft.write_text(text, encoding="utf-8")
+            draft.write_bytes(data)
             draft.replace(real)
         finally:
             draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What README.md says there is: the operators that are read, and the options of each command."""
+"""What README.md says there is: the operators that are read, the options of each command, and what slopes are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from verifier.cli import main
 from verifier.graph.lower import LOWER
 from verifier.options import parser
 
 TEXT = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("verify", "bounds", "inspect")
+COMMANDS = ("verify", "bounds", "inspect", "lipschitz", "monotone")
+EXAMPLES = Path(__file__).resolve().parents[2] / "vnnlib_examples"
+SLOPES = TEXT.split("## How steep a network is")[1].split("\n## ")[0]
 
 
 def test_the_operators_are_those_that_are_read() -> None:
@@ -30,3 +33,26 @@ def test_the_options_are_those_of_the_command(name: str) -> None:
     (commands,) = (action.choices for action in parser()._actions if action.dest == "command")
     assert commands is not None
     assert said == {text for action in commands[name]._actions for text in action.option_strings if len(text) > 2}
+
+
+@pytest.mark.parametrize("call", re.findall(r"^\$ verifier (.*)$", SLOPES, flags=re.MULTILINE))
+def test_the_answers_about_slopes_are_those_of_the_command(
+    call: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets and verdicts, that is: the time that they take differs, and other numbers may get better."""
+    monkeypatch.chdir(EXAMPLES)
+    said = SLOPES.split(f"$ verifier {call}\n")[1].split("```")[0].split("$ ")[0]
+    assert main(call.split()) == 0
+    found = capsys.readouterr().out
+    brackets = r"([0-9.]+) <= Lipschitz constant|constant <= ([0-9.]+)"
+    for one, other in zip(re.findall(brackets, said), re.findall(brackets, found), strict=True):
+        assert [float(end or 0) for end in one] == pytest.approx([float(end or 0) for end in other], rel=1e-3)
+    verdicts = r"^(X_.* -> .*  \w+) "
+    assert re.findall(verdicts, said, flags=re.MULTILINE) == re.findall(verdicts, found, flags=re.MULTILINE)
+
+
+def test_the_python_about_slopes_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    code, said = re.findall(r"```python\n(.*?)```\n```\n(.*?)```", SLOPES, flags=re.DOTALL)[0]
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == said

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from specs import SpecError, margin, output_range, robustness
+from specs import SpecError, margin, neighbourhood, output_range, robustness
 
 
 def test_robustness_has_a_case_for_each_other_output() -> None:
@@ -20,6 +20,15 @@ def test_robustness_in_other_norms_keeps_the_ball(p: float) -> None:
     spec = robustness(np.zeros(2), 1.0, 0, 2, p=p)
     assert spec.violated_by([1.0, 0.0], [0, 0]) == 0
     assert spec.violated_by([0.8, 0.8], [0, 0]) is None
+
+
+def test_neighbourhood() -> None:
+    cut = neighbourhood([0.5, 0.95], 0.1, (0, 1))
+    np.testing.assert_allclose((cut.lower, cut.upper), ([0.4, 0.85], [0.6, 1.0]))
+    assert cut.ball is None
+    assert not neighbourhood([0.0, 0.0], 1.0, p=2).contains([0.8, 0.8])
+    with pytest.raises(SpecError, match="empty box"):
+        neighbourhood([0.0], 0.1, (1, 2))
 
 
 def test_output_range() -> None:

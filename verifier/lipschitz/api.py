@@ -23,6 +23,7 @@ from verifier.lipschitz.local import LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
 from verifier.lipschitz.result import LipschitzResult, Step
+from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def lipschitz(
         watch: called with every improvement.
 
     Returns:
-        A bracket: the upper end certified, the lower one attained by a gradient.
+        A bracket: the upper end certified, the lower one attained by a gradient. Timeouts, lack of memory and Ctrl-C
+        end the run with the best so far; they are reasons, not exceptions.
 
     Raises:
         UsageError: no such norm, output, input or method.
@@ -86,8 +88,19 @@ def lipschitz(
     box = box_of(region, graph)
     mask = None if inputs is None else input_mask(inputs, graph.n_inputs).to(graph.device)
     limit = math.inf if timeout is None else timeout
-    run = LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
-    reason, closed = run.run()
+    run, closed, begun = None, False, time.monotonic()
+    try:
+        run = LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
+        reason, closed = run.run()
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = "memory"
+    if run is None:
+        spent = time.monotonic() - begun
+        return LipschitzResult(math.inf, None, str(wanted), named(output), "none", spent, False, reason)
     return run.result(named(output), reason, closed)
 
 
