@@ -133,7 +133,7 @@ class LocalLipschitz:
         elif method == ALPHA:
             part.ascend(ASCENT, until)
         else:
-            part.branch(self.target, until, self.started + self.timeout)
+            part.branch(self.target, until, deadline=self.started + self.timeout)
         self.gradients.try_points(part.points)
         for _ in range(SAMPLES):
             self.gradients.climb()

@@ -277,7 +277,7 @@ class Derivatives:
                     if search.greatest > 0:
                         search.ascend(ASCENT, until)
                 else:
-                    search.branch(0.0, until, ROUNDS)
+                    search.branch(0.0, until, deadline=until, rounds=ROUNDS)
                 self._enter(k, sign, search)
             first = False
 

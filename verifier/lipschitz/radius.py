@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from specs.sets import vector
+from verifier.balls import Ball
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.errors import ShapeError, UsageError
 from verifier.graph.graph import INPUT, Graph
@@ -299,8 +300,9 @@ class Run:
     def _search(self, whole: Supremum, goal: float, box: Box, directions: Tensor, until: float) -> None:
         """Improve the bounds of rows, one after the other, until one misses the goal."""
         target = goal**2 * (1 - SAFE) if self.norm.squared else goal
-        for k in whole.upper.argsort(descending=True).tolist():
-            if float(whole.upper[k]) <= target:
+        by_row = whole.upper.view(len(self.rows), -1)
+        for k in by_row.amax(1).argsort(descending=True).tolist():
+            if float(by_row[k].max()) <= target:
                 continue
             one = self._supremum(self.rows[k : k + 1], directions, box)
             now = time.monotonic()
@@ -308,8 +310,8 @@ class Run:
             if one.greatest > target:
                 one.ascend(ASCENT, now + (until - now) / 2)
             if one.greatest > target:
-                one.branch(target, until)
-            whole.upper[k] = torch.fmin(whole.upper[k], one.upper.amax())
+                one.branch(target, until, deadline=self.until)
+            by_row[k] = torch.fmin(by_row[k], one.upper.amax())
             if one.greatest > target:
                 return
 
@@ -321,8 +323,11 @@ class Run:
         return Supremum(plain, box, None, constant)
 
     def _box(self, eps: float) -> Box:
-        """Return the box about a ball, cut to the range of data, rounded outward."""
+        """Return a ball, cut to the range of data, rounded outward."""
         far = torch.full_like(self.centre, math.inf)
         lower = torch.maximum(torch.nextafter(self.centre - eps, -far), self.ends[0])
         upper = torch.minimum(torch.nextafter(self.centre + eps, far), self.ends[1])
-        return Box(lower.unsqueeze(0), upper.unsqueeze(0))
+        if math.isinf(self.norm.p):
+            return Box(lower.unsqueeze(0), upper.unsqueeze(0))
+        reach = torch.full((1, 1), math.nextafter(eps, math.inf), dtype=torch.float64, device=far.device)
+        return Ball(lower.unsqueeze(0), upper.unsqueeze(0), self.centre.unsqueeze(0), reach, self.norm.p)

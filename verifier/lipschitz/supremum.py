@@ -106,8 +106,8 @@ class Supremum:
                 least = self.root.rows(-rows[part].unsqueeze(0)).minimum(self.box)[0]
                 self.upper[part] = torch.fmin(self.upper[part], -least)
 
-    def branch(self, target: float, until: float, deadline: float = math.inf) -> None:
-        """Search until no part can exceed the target, or nothing is left to split.
+    def branch(self, target: float, until: float, *, deadline: float = math.inf, rounds: float = math.inf) -> None:
+        """Search until no part can exceed the target, or nothing is left to split, for at most so many rounds.
 
         No round begins after ``until``, and none goes on after the deadline. A search that was left goes on where it
         was.
@@ -116,7 +116,8 @@ class Supremum:
         strategy.deadline = strategy.ascent.deadline = deadline
         self.points = self.points[:0]
         strategy.ascent.target = -target
-        while len(self._frontier) and self.greatest > target and time.monotonic() < until:
+        while len(self._frontier) and self.greatest > target and time.monotonic() < until and rounds > 0:
+            rounds -= 1
             batch = self._frontier.pop(strategy.batch)
             try:
                 self._enter(strategy, self._grown(strategy, batch, target), target)

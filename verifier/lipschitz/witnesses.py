@@ -71,7 +71,9 @@ class Witnesses:
 
     def try_points(self, x: Tensor) -> None:
         """Evaluate all derivatives at points ``(B, n)``, as far as they lie in the box."""
-        x = x.to(self.box.lower).clamp(self.box.lower, self.box.upper)
+        x = self.box.project(x.to(self.box.lower))
+        if not len(x):
+            return
         with torch.no_grad():
             values = self.entries(x).nan_to_num(nan=0.0).cpu()
         for sign, met in ((1, self.rises), (-1, self.falls)):
