@@ -86,13 +86,14 @@ class SlopeSplitting(NeuronSplitting):
     def maximise(self, domains: NeuronDomains) -> tuple[NeuronDomains, Tensor]:
         """Bound domains; also return points where the bounds are attained, ``(B, n)``.
 
-        Those with nothing left to split are bounded exactly, or turn out to be empty, which gives an infinite bound.
+        Those with nothing left to split are bounded exactly, unless they turn out to be empty, or the output negative
+        all over them: then the bound is 0, which holds in both cases.
         """
         found, points = self.measure(domains)
         for place in (found.final & (found.bound < self.ascent.target)).nonzero().flatten().tolist():
             done, points[place : place + 1] = self.finish(found.take(torch.tensor([place])), points[place])
             if float(done.bound) > 0:
-                found.bound[place] = math.inf
+                found.bound[place] = max(0.0, float(found.bound[place]))
         return found, points
 
     def rebound(self, domains: NeuronDomains) -> NeuronDomains:
