@@ -22,7 +22,7 @@ from verifier.graph.jacobian import jacobian
 from verifier.lipschitz.local import BRANCHING, LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.supremum import Supremum
-from verifier.ops.curves import Gelu, LeakyRelu, Sigmoid, Sin, Tanh
+from verifier.ops.curves import Exp, Gelu, LeakyRelu, PRelu, Sigmoid, Sin, Tanh
 from verifier.ops.gate import ConstantGate
 from verifier.ops.linear import Linear
 from verifier.sets import Box
@@ -66,10 +66,10 @@ def test_branching_ends_at_the_exact_constant(seed: int, p: str) -> None:
     order = {"inf": math.inf, "2": 2, "1": 1}[p]
     exact = exact_lipschitz(layers(graph), box.lower[0].numpy(), box.upper[0].numpy(), row[0].numpy(), order).value
     run = LocalLipschitz(graph, box, Norm.parse(p), row, timeout=60, gap=1e-5)
-    assert run.run()[1]
+    assert run.run()[0] != "timeout"
     assert exact * (1 - 1e-9) <= run.upper <= exact * (1 + 1e-4)
     assert run.gradients.best <= exact * (1 + 1e-9)
-    plain = Supremum(run.parts[0].graph, box)
+    plain = Supremum(run.part(0).graph, box)
     plain.crown(math.inf)
     bound = run.measure.of_layers(plain.greatest)
     assert bound >= exact * (1 - 1e-9)
@@ -248,3 +248,50 @@ def test_the_product_of_norms_bounds_every_local_constant(order: str) -> None:
     net.add(layer)
     exact = torch.linalg.matrix_norm(layer.weight.T, {"inf": math.inf, "2": 2, "1": 1}[order]).item()
     assert verifier.lipschitz(net.graph(), norm=order).upper == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_slopes_behind_scales_are_split(seed: int) -> None:
+    net, generator = Net(2), drawn(seed)
+    for inputs, outputs in ((2, 3), (3, 2)):
+        net.add(linear(generator, inputs, outputs))
+        net.add(PRelu(normal(generator, outputs)))
+    net.add(linear(generator, 2, 1))
+    graph, box = net.graph(), Box(-torch.ones(1, 2).double(), torch.ones(1, 2).double())
+    found = verifier.lipschitz(graph, region(box), timeout=10)
+    assert found.reason != "timeout"
+    bound = sampled(graph, box, Norm.parse("inf"), torch.eye(1).double())
+    assert bound <= found.upper * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("p", "q"), PAIRS)
+def test_points_have_the_constant_zero(p: str, q: str) -> None:
+    graph, point = dense(3, [3, 6, 6, 2]), np.full(3, 0.2)
+    assert verifier.lipschitz(graph, InputSet(point, point), f"{p},{q}").upper == 0
+    beside = point + np.array([0.1, 0, 0])
+    assert verifier.lipschitz(graph, InputSet(point, beside), f"{p},{q}", 0, inputs=[1]).upper == 0
+
+
+def test_entries_without_bounds_give_no_bound() -> None:
+    net = Net(4)
+    for widths in ((4, 5), (5, 4)):
+        net.add(linear(drawn(1), *widths, 5.0))
+        net.add(Exp())
+    net.add(linear(drawn(2), 4, 3))
+    graph, box = net.graph(), InputSet(np.full(4, -1e3), np.full(4, 1e3))
+    for pair in ("2", "inf", "1,2"):
+        assert verifier.lipschitz(graph, box, pair, timeout=1).upper == math.inf
+
+
+def test_a_pattern_without_an_interior_leaves_the_bracket_open() -> None:
+    """relu(x) - relu(-x) is x, but at 0 all patterns meet."""
+    weights = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    net = Net(1)
+    net.add(Linear(weights, torch.zeros(2, dtype=torch.float64)))
+    net.add(LeakyRelu(0.0))
+    net.add(Linear(weights.T.contiguous(), torch.zeros(1, dtype=torch.float64)))
+    found = verifier.lipschitz(net.graph(), InputSet(-np.ones(1), np.ones(1)), timeout=10)
+    assert not found.closed
+    assert found.reason == "nothing is left to split"
+    assert found.lower == pytest.approx(1)
+    assert 1 <= found.upper <= 2 + 1e-9

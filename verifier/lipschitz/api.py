@@ -73,8 +73,8 @@ def lipschitz(
         ModelError, SpecError, ShapeError: the model or the region cannot be read, or they do not fit together.
         UnsupportedError: an operator has no derivative; it is named.
 
-    Property: sound in floating point; complete in the limit for piecewise linear networks in the norms that are row or
-    column norms, and 2,2.
+    Property: sound in floating point. In the norms that are row or column norms, and in 2,2, complete in the limit for
+    piecewise linear networks, but for activation patterns that occur without an interior: these count as well.
     Source: Shi et al., NeurIPS 2022 (arXiv:2210.07394).
     """
     if method not in METHODS:

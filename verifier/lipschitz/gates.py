@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from verifier.graph.graph import Graph
+from verifier.ops.arithmetic import Scale, Translate
 from verifier.ops.elementwise import Elementwise
 from verifier.ops.gate import Gate
 from verifier.ops.op import Affine
@@ -44,7 +45,9 @@ def levers(graph: Graph, neurons: Neurons) -> list[Lever]:
             continue
         source = graph.sources[graph.nodes[name].parents[0]]
         positions, node = source.positions(reader.elements), graph.nodes[source.name]
-        while isinstance(node.op, Affine) and node.op.pointwise and len(node.parents) == 1:
+        while isinstance(node.op, (Scale, Translate)) or (
+            isinstance(node.op, Affine) and node.op.pointwise and len(node.parents) == 1
+        ):
             node = graph.nodes[node.parents[0]]
         if isinstance(node.op, Elementwise) and len(node.parents) == 1:
             source = graph.sources[node.parents[0]]

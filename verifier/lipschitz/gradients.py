@@ -54,7 +54,7 @@ class Gradients:
 
     def try_points(self, x: Tensor) -> None:
         """Evaluate at points ``(B, n)``, once they are moved into the box."""
-        inside = self.box.project(x.to(self.box.lower))
+        inside = self.box.project(x.to(self.box.lower))[: None if self.graph.n_outputs else 0]
         for part in inside.split(self.batch) if len(inside) else ():
             begun = time.monotonic()
             with torch.no_grad():
@@ -75,7 +75,7 @@ class Gradients:
         noise = torch.rand(shape, generator=self.generator, dtype=torch.float64).to(self.point) - 0.5
         kept = torch.rand(shape, generator=self.generator, dtype=torch.float64).to(self.point) < 0.5
         moves = noise * width * size * kept
-        if self.smooth:
+        if self.smooth and self.graph.n_outputs:
             moves = torch.cat([moves, self._uphill() * width * size])
         self.try_points(self.point + moves)
 

@@ -71,72 +71,84 @@ class LocalLipschitz:
         self.directions = None if bool(counts.all()) else eye[:, counts]
         if len(self.rows) == 1:
             norm = Norm(norm.p, math.inf)
-        parts = self.rows.split(1) if norm.rowwise else [self.rows]
-        whole = jacobian(self.graph, self.rows, self.directions)
-        self.gradients = Gradients(whole, len(self.rows), norm, box, self.seed)
-        self.width = whole.n_outputs // len(self.rows)
-        self.measure = norm
-        self.parts = [self._supremum(rows) for rows in parts] if self.width else []
-        self.method = INTERVAL
+        entries = jacobian(self.graph, self.rows, self.directions)
+        self.gradients = Gradients(entries, len(self.rows), norm, box, self.seed)
+        self.measure, self.method = norm, INTERVAL
+        self.groups = self.rows.split(1) if norm.rowwise else (self.rows,)
+        self.groups = self.groups if entries.n_outputs else ()
+        self.parts: dict[int, Supremum] = {}
+        self.bounds: list[float] = []
+        if self.groups:
+            first = Supremum(norm.on_top(entries, len(self.rows)), box, self._known)
+            self.bounds = first.upper.view(len(self.groups), -1).amax(1).tolist()
 
-    def _supremum(self, rows: Tensor) -> Supremum:
-        """Bound the norm of some rows, or its square."""
-        plain, constant = (
-            self.measure.on_top(jacobian(self.graph, rows, self.directions, gate), len(rows))
-            for gate in (None, ConstantGate())
-        )
-        return Supremum(plain, self.box, _spectral if self.measure.spectral else None, constant)
+    @property
+    def _known(self) -> Callable[[Mapping[str, Box]], Tensor] | None:
+        return _spectral if self.measure.spectral else None
+
+    def part(self, k: int) -> Supremum:
+        """Return the search for the norm of a group of rows, or for its square."""
+        if k not in self.parts:
+            rows = self.groups[k]
+            plain, constant = (
+                self.measure.on_top(jacobian(self.graph, rows, self.directions, gate), len(rows))
+                for gate in (None, ConstantGate())
+            )
+            self.parts[k] = Supremum(plain, self.box, self._known, constant)
+        return self.parts[k]
 
     @property
     def upper(self) -> float:
         """The upper bound."""
-        return max((self.measure.of_layers(part.greatest) for part in self.parts), default=0.0)
+        return max(map(self.measure.of_layers, self.bounds), default=0.0)
 
     @property
     def target(self) -> float:
         """What the layers' outputs may reach without widening the bracket beyond the gap."""
         goal = self.gradients.best * (1 + self.gap)
-        return goal**2 if self.measure.squared else goal
+        return goal * goal if self.measure.squared else goal
 
     def run(self) -> tuple[str, bool]:
         """Narrow the bracket until it is narrow enough, as narrow as it can be, or the time is up; say why it ended."""
         until = self.started + self.timeout
-        for _ in range(SAMPLES):
-            self.gradients.sample()
+        for k in range(SAMPLES):
+            if not k or time.monotonic() < until:
+                self.gradients.sample()
         self._note()
         for method, part_of_time in SHARES.items():
             done: set[int] = set()
             while (worst := self._worst()) is not None and worst not in done and time.monotonic() < until:
                 now = time.monotonic()
-                share = part_of_time * (until - now) / (len(self.parts) - len(done))
-                self._improve(self.parts[worst], method, now + share)
+                share = part_of_time * (until - now) / (len(self.groups) - len(done))
+                self._improve(worst, method, now + share)
                 done.add(worst)
         while (worst := self._worst()) is not None and time.monotonic() < until:
-            part = self.parts[worst]
-            if part.closed:
-                return "nothing is left to split", True
-            self._improve(part, BRANCHING, min(until, time.monotonic() + TURN))
+            if self.part(worst).closed:
+                return "nothing is left to split", False
+            self._improve(worst, BRANCHING, min(until, time.monotonic() + TURN))
         closed = self._worst() is None
         return ("the bracket is narrow enough" if closed else "timeout"), closed
 
     def _worst(self) -> int | None:
-        """Return the part with the greatest bound, unless the bracket is narrow enough."""
-        if not self.parts or self.upper <= self.gradients.best * (1 + self.gap):
+        """Return the group with the greatest bound, unless the bracket is narrow enough."""
+        if not self.bounds or self.upper <= self.gradients.best * (1 + self.gap):
             return None
-        return max(range(len(self.parts)), key=lambda k: self.parts[k].greatest)
+        return max(range(len(self.bounds)), key=self.bounds.__getitem__)
 
-    def _improve(self, part: Supremum, method: str, until: float) -> None:
-        """Let a part get better, and look for greater gradients where its bounds are attained."""
-        before = self.upper
+    def _improve(self, k: int, method: str, until: float) -> None:
+        """Let the bound of a group get better, and look for greater gradients where it is attained."""
+        before, deadline, part = self.upper, self.started + self.timeout, self.part(k)
         if method == CROWN:
             part.crown(until)
         elif method == ALPHA:
             part.ascend(ASCENT, until)
         else:
-            part.branch(self.target, until, deadline=self.started + self.timeout)
+            part.branch(self.target, until, deadline=deadline)
+        self.bounds[k] = min(self.bounds[k], part.greatest)
         self.gradients.try_points(part.points)
         for _ in range(SAMPLES):
-            self.gradients.climb()
+            if time.monotonic() < deadline:
+                self.gradients.climb()
         if self.upper < before:
             self.method = method
         self._note()

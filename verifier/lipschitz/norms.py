@@ -125,6 +125,10 @@ class Norm:
 
         Others are attained by a vector that an ascent finds, from the best direction of each row.
         """
+        scale = _scale(Box(matrix, matrix))
+        return self._of_matrix(matrix / scale) * scale.flatten()
+
+    def _of_matrix(self, matrix: Tensor) -> Tensor:
         if self.p == 1:
             return _length(matrix, self.q, 1).amax(-1)
         if self.rowwise:
@@ -154,13 +158,15 @@ def spectral(entries: Box) -> Tensor:
     what V lacks of a rotation.
     """
     scale = _scale(entries)
-    entries = Box(entries.lower / scale, entries.upper / scale)
+    known = (entries.lower.isfinite() & entries.upper.isfinite()).all(2).all(1)
+    entries = Box(*((end / scale).where(known[:, None, None], 0) for end in (entries.lower, entries.upper)))
     size, centre = entries.magnitude, entries.centre
     radius = torch.maximum(entries.upper - centre, centre - entries.lower)
     crossed = (_length(size, 1.0, 1).amax(-1) * _length(size, 1.0, 2).amax(-1)).sqrt()
     frobenius = _length(size.flatten(1), 2.0, 1)
     middle = _signed(centre) + _positive(radius) + gamma(4, torch.float64) * frobenius
-    return torch.stack([crossed, frobenius, _positive(size), middle]).amin(0) * scale.flatten() * (1 + 4 * _gamma(size))
+    found = torch.stack([crossed, frobenius, _positive(size), middle]).amin(0) * scale.flatten()
+    return torch.where(known, found * (1 + 4 * _gamma(size)), math.inf)
 
 
 def _scale(entries: Box) -> Tensor:

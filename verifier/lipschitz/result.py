@@ -30,7 +30,7 @@ class LipschitzResult:
         output: which outputs, as they were asked for; ``all`` if nothing was said.
         method: what gave the upper bound.
         seconds: of the run.
-        closed: whether the bracket is as narrow as was asked for, or can be.
+        closed: whether the bracket is as narrow as was asked for.
         reason: why the run ended.
         certified: whether ``upper`` is proved.
         point: flat input ``(n,)``.

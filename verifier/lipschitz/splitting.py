@@ -113,7 +113,11 @@ class SlopeSplitting(NeuronSplitting):
         return replace(domains, bound=bound, lower=lower, upper=upper)
 
     def _candidates(self, domains: NeuronDomains, record: dict[str, Tensor]) -> Tensor:
-        """Choose the neuron and the input with the greatest score, ``(B, 2)``; -1 where no neuron is undecided."""
+        """Choose the neuron and the input with the greatest score, ``(B, 2)``; -1 where no neuron is undecided.
+
+        Rows of the Jacobian are split once no slope is open. Where the operand of a slope is 0 on an open set, either
+        slope will do there, but it has to be the same one on both sides of such a split.
+        """
         ends = domains.ends
         by_node = slope_scores(self.levers, self.neurons, record, ends)
         open_ = self._open(ends)
@@ -121,6 +125,10 @@ class SlopeSplitting(NeuronSplitting):
         least = intercept_scores(self.neurons.readers, record, ends)
         others = torch.cat([least[name] for name in self.neurons.elements], dim=1)
         little = LITTLE * domains.bound.abs().clamp(max=1e30).to(scores).unsqueeze(1)
+        deciding = {lever.neuron for lever in self.levers}
+        ours = torch.cat([torch.full_like(ends[n].lower[0], n in deciding) > 0 for n in self.neurons.elements])
+        waiting = torch.cat([open_[name] for name in self.neurons.elements], dim=1)[:, ours].any(1, keepdim=True)
+        others = others.masked_fill(waiting & ~ours, -1)
         scores = torch.where(scores.amax(1, keepdim=True) > little, scores, others)
         scores = torch.where(scores > little, scores, -1)
         count = len(self.neurons.elements[INPUT])
@@ -158,7 +166,8 @@ class SlopeSplitting(NeuronSplitting):
             for _ in range(SIGNS):
                 signs = (torch.randint(0, 2, part.shape, generator=self.generator) * 2 - 1 for part in weighted)
                 mixed = torch.stack([(sign * part).sum() for sign, part in zip(signs, weighted, strict=True)]).sum()
-                total += torch.autograd.grad(mixed, x, retain_graph=True)[0].abs()
+                if mixed.requires_grad:  # else none of them depends on the input
+                    total += torch.autograd.grad(mixed, x, retain_graph=True)[0].abs()
         return (total * box.radius)[:, varying]
 
 

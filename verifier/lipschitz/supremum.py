@@ -125,8 +125,10 @@ class Supremum:
                 self._frontier.push(batch)
                 if isinstance(error, TimeoutError):
                     return
-                if not out_of_memory(error) or strategy.batch == 1:
+                if not out_of_memory(error):
                     raise
+                if strategy.batch == 1:
+                    raise MemoryError("a single domain does not fit into memory") from None
                 strategy.batch //= 2
         self.closed = not len(self._frontier) or self.greatest <= target
 
