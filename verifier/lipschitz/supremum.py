@@ -152,7 +152,7 @@ class Supremum:
     def _grown(self, strategy: SlopeSplitting, batch: NeuronDomains, target: float) -> NeuronDomains:
         """Split domains, several times while they are few; return the parts that may exceed the target."""
         parts = self._exceeding(strategy.split(batch), target)
-        while 0 < len(parts) <= FEW:
+        while 0 < len(parts) <= min(FEW, strategy.batch // 2):
             listed = strategy.listed(parts)
             if listed.final.any():
                 break
