@@ -97,6 +97,21 @@ def test_degenerate_weights_have_bounds() -> None:
         assert feedforward([one], constraint).upper == pytest.approx(np.sqrt(8))
 
 
+def test_weights_out_of_range_have_bounds_that_hold() -> None:
+    rng = np.random.default_rng(9)
+    net = [rng.normal(size=(m, n)) for n, m in ((3, 4), (4, 4), (4, 2))]
+    for constraint in (Slopes(0, 1), GroupSort(2)):
+        plain = feedforward(net, constraint)
+        for scales in ((1e-200, 1e-200, 1e300), (1e200, 1e200, 1e-300), (1e-200, 1e-200, 1.0), (1e200, 1e200, 1.0)):
+            scaled = [scale * weight for scale, weight in zip(scales, net, strict=True)]
+            found = feedforward(scaled, constraint)
+            whole = sum(np.log10(scales))
+            if abs(whole) < 300:
+                assert found.upper == pytest.approx(plain.upper * 10.0**whole, rel=1e-6)
+            else:
+                assert found.upper == np.inf if whole > 0 else 0 < found.upper < 1e-300
+
+
 def test_mistakes_are_named() -> None:
     net = [np.ones((4, 3)), np.ones((2, 4))]
     with pytest.raises(UsageError, match="norm '1'"):

@@ -110,7 +110,11 @@ def _program(weights: list[Tensor], constraint: Constraint, infinite: bool, meth
         weights = _alive(weights)
     if not all(len(weight) for weight in weights):
         return _Answer(Proof(0.0, 0.0, 0.0), Outcome(torch.zeros(0), 0.0, 0.0, 0, "converged"), np.zeros(0))
-    balanced, exponent = _balanced(weights)
+    try:
+        balanced, exponent = _balanced(weights)
+    except OverflowError:
+        nothing = Proof(math.inf, 0.0, -math.inf)
+        return _Answer(nothing, Outcome(torch.zeros(0), math.inf, math.inf, 0, "out of range"), np.zeros(0))
     if isinstance(constraint, Slopes):
         outcome = method.solve(Neuron(balanced, constraint))
         proof = reproof.neuron(balanced, constraint, outcome.y)
@@ -118,7 +122,7 @@ def _program(weights: list[Tensor], constraint: Constraint, infinite: bool, meth
         model = Chain(balanced, constraint, infinite)
         outcome = method.solve(model)
         proof = reproof.chain(balanced, constraint, model.numbers(outcome.y), infinite)
-    upper = math.ldexp(proof.upper, exponent) if math.isfinite(proof.upper) else math.inf
+    upper = _times_power(proof.upper, exponent)
     return _Answer(Proof(upper, proof.shift, proof.residual), outcome, outcome.y.numpy())
 
 
@@ -139,12 +143,18 @@ def _balanced(weights: list[Tensor]) -> tuple[list[Tensor], int]:
 
     The activation ``phi(c z) / c`` has the same slopes, or sorts the same groups, so the bound is that of the scaled
     network times the power, and the scaling is exact.
+
+    Raises:
+        OverflowError: numbers are so large or so small that it would not be.
     """
     found, total = [], 0
     for weight in weights:
         size = float(torch.linalg.matrix_norm(weight, 2))
         exponent = round(math.log2(size)) if size > 0 else 0
-        found.append(torch.ldexp(weight, torch.tensor(-exponent)))
+        scaled = weight * 2.0**-exponent
+        if not torch.equal(scaled * 2.0**exponent, weight):
+            raise OverflowError("weights too far from 1")
+        found.append(scaled)
         total += exponent
     return found, total
 
@@ -155,8 +165,21 @@ def _product(weights: list[Tensor], constraint: Constraint, infinite: bool) -> f
         sizes = [float(w.abs().sum(1).max()) * (1 + gamma(w.shape[1], torch.float64)) for w in weights]
     else:
         sizes = reproof.norms(weights)
-    found = math.prod(sizes) * constraint.constant ** (len(weights) - 1)
-    return found * (1 + gamma(4 * len(weights), torch.float64))
+    if not all(sizes):
+        return 0.0
+    parts = [math.frexp(size) for size in [*sizes, *[constraint.constant] * (len(weights) - 1)]]
+    found = math.prod(mantissa for mantissa, _ in parts) * (1 + gamma(4 * len(weights), torch.float64))
+    return _times_power(found, sum(exponent for _, exponent in parts))
+
+
+def _times_power(value: float, exponent: int) -> float:
+    """Return a number times a power of two, rounded upward where it leaves the range."""
+    if not math.isfinite(value) or value == 0:
+        return value
+    try:
+        return max(math.ldexp(value, exponent), reproof.TINY)
+    except OverflowError:
+        return math.inf
 
 
 def _read(weights: Weights, output: int | None) -> list[Tensor]:

@@ -26,7 +26,8 @@ class SdpResult:
         gap: between the objectives of the program and its dual, relative; an estimate.
         iterations: of the interior-point method, of all programs together.
         seconds: of the run.
-        reason: why the run ended: ``converged``, ``stalled``, ``iterations`` or ``timeout``.
+        reason: why the run ended: ``converged``, ``stalled``, ``iterations``, ``timeout``, or
+            ``out of range`` for weights whose scaling would round.
     """
 
     upper: float
