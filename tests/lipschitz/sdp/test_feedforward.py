@@ -112,6 +112,26 @@ def test_weights_out_of_range_have_bounds_that_hold() -> None:
                 assert found.upper == np.inf if whole > 0 else 0 < found.upper < 1e-300
 
 
+@pytest.mark.parametrize(
+    "constraint", [Slopes(1 - 1e-12, 1), Slopes(1e-9, 1e9), Slopes(-1e-200, 1e-200), Slopes(0, 1e-3)]
+)
+def test_odd_slopes_have_bounds_that_hold(constraint: Slopes) -> None:
+    rng = np.random.default_rng(10)
+    net = [rng.normal(size=(m, n)) for n, m in ((3, 4), (4, 4), (4, 2))]
+    found = feedforward(net, constraint)
+    assert steepest(net, constraint, "2", rng) * (1 - 1e-12) <= found.upper <= found.product
+
+
+def test_deep_networks_have_bounds() -> None:
+    rng = np.random.default_rng(11)
+    net = [rng.normal(size=(6, 6)) / 4 for _ in range(12)]
+    for constraint in (Slopes(0, 1), GroupSort(2)):
+        found = feedforward(net, constraint)
+        assert steepest(net, constraint, "2", rng) <= found.upper < 0.1 * found.product
+        found = feedforward(4 * net, constraint, timeout=2.0)
+        assert steepest(4 * net, constraint, "2", rng) <= found.upper <= found.product
+
+
 def test_mistakes_are_named() -> None:
     net = [np.ones((4, 3)), np.ones((2, 4))]
     with pytest.raises(UsageError, match="norm '1'"):

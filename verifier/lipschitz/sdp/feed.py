@@ -112,6 +112,9 @@ def _program(weights: list[Tensor], constraint: Constraint, infinite: bool, meth
         return _Answer(Proof(0.0, 0.0, 0.0), Outcome(torch.zeros(0), 0.0, 0.0, 0, "converged"), np.zeros(0))
     try:
         balanced, exponent = _balanced(weights)
+        if isinstance(constraint, Slopes):
+            constraint, power = _unit(constraint)
+            exponent += power * (len(weights) - 1)
     except OverflowError:
         nothing = Proof(math.inf, 0.0, -math.inf)
         return _Answer(nothing, Outcome(torch.zeros(0), math.inf, math.inf, 0, "out of range"), np.zeros(0))
@@ -136,6 +139,19 @@ def _alive(weights: list[Tensor]) -> list[Tensor]:
             changed = changed or not bool(kept.all())
             found[k], found[k + 1] = found[k][kept], found[k + 1][:, kept]
     return found
+
+
+def _unit(constraint: Slopes) -> tuple[Slopes, int]:
+    """Scale an activation by a power of two to a constant near 1, and return the exponent of what was taken out.
+
+    Raises:
+        OverflowError: that would round.
+    """
+    exponent = round(math.log2(constraint.constant))
+    lower, upper = (math.ldexp(end, -exponent) for end in (constraint.lower, constraint.upper))
+    if (math.ldexp(lower, exponent), math.ldexp(upper, exponent)) != (constraint.lower, constraint.upper):
+        raise OverflowError("slopes too far from each other")
+    return Slopes(lower, upper), exponent
 
 
 def _balanced(weights: list[Tensor]) -> tuple[list[Tensor], int]:

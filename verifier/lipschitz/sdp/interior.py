@@ -31,7 +31,7 @@ BACK, NEAR = 0.9, 0.97
 CENTRED = 0.5
 """The Newton decrement at which a point counts as near the central path."""
 
-CENTRING = 50
+CENTRING = 12
 """Steps to the central path at most."""
 
 STALLED = 1e-4
@@ -95,10 +95,13 @@ class Interior:
     def solve(self, model: Model) -> Outcome:
         """Minimise. Neither failed factorisations nor time-outs are errors: the best point so far is returned."""
         deadline = time.monotonic() + self.timeout
-        y, x = _centred(model, deadline)
+        y = model.start()
+        if _factor(model.slack(y)) is None:  # feasible, but not in floating point
+            return Outcome(y, math.inf, math.inf, 0, "stalled")
+        y, x = _centred(model, y, deadline)
         z = model.slack(y)
         factors = _factor(z)
-        assert factors is not None, "the start is strictly feasible"
+        assert factors is not None, "steps stay strictly feasible"
         inverse = [torch.cholesky_inverse(factor) for factor in factors]
         degree = sum(block.shape[0] * block.shape[1] for block in z)
         gap, lack, reason, count = math.inf, math.inf, "iterations", 0
@@ -127,13 +130,19 @@ class Interior:
         return Outcome(y, gap, lack, count, reason)
 
 
-def _centred(model: Model, deadline: float) -> tuple[Tensor, Blocks]:
-    """Go from the start to the central path by Newton's method for ``-logdet Z(y)`` where the objective is constant.
+def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
+    """Go to the central path by Newton's method for ``-logdet Z(y)``, from a feasible point, the objective constant.
 
     Where it has its minimum there, the gradient is ``cost / mu`` for some mu. Near it, at a decrement below 1,
-    ``X = mu (Y - Y dZ Y)`` is positive definite and feasible.
+    ``X = mu (Y - Y dZ Y)`` is positive definite and feasible. If it is not reached, the first point is returned with
+    the multiple of its Y that comes nearest to being feasible.
     """
-    y = model.start()
+    begun = y
+    factors = _factor(model.slack(y))
+    assert factors is not None, "the first point is strictly feasible"
+    first = [torch.cholesky_inverse(factor) for factor in factors]
+    pull = model.adjoint(first)
+    scale = max(float(model.cost @ pull / (pull @ pull)), 1e-6 * float(model.cost.norm() / pull.norm()))
     for _ in range(CENTRING):
         factors = _factor(model.slack(y))
         assert factors is not None, "steps stay strictly feasible"
@@ -155,7 +164,7 @@ def _centred(model: Model, deadline: float) -> tuple[Tensor, Blocks]:
         if not step:
             break
         y = y + step * dy
-    return y, [float(model.cost.norm() / pull.norm()) * block for block in inverse]
+    return begun, [scale * block for block in first]
 
 
 def _search(model: Model, y: Tensor, dy: Tensor, dz: Blocks, factors: Blocks) -> float:
