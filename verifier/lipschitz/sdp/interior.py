@@ -107,8 +107,9 @@ class Interior:
         gap, lack, reason, count = math.inf, math.inf, "iterations", 0
         for count in range(self.iterations + 1):
             objective = float(model.cost @ y)
-            gap = _inner(x, z) / max(abs(objective), 1e-12)
-            lack = float((model.cost - model.adjoint(x)).norm() / (1 + model.cost.norm()))
+            rest = model.cost - model.adjoint(x)
+            gap = (_inner(x, z) + float((rest * y).abs().sum())) / max(abs(objective), 1e-12)
+            lack = float(rest.norm() / (1 + model.cost.norm()))
             if gap < self.gap and lack < max(self.gap, 1e-7):
                 reason = "converged"
                 break
