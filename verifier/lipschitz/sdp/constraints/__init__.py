@@ -1,0 +1,1 @@
+"""What is known of an activation, one family a file."""

@@ -1,0 +1,37 @@
+"""Activations that act on each neuron alone, with slopes in an interval: ReLU, tanh, leaky ReLU and their like.
+
+For differences dz of inputs and dphi of outputs, and every multiplier t >= 0 of a neuron,
+
+    2 t (b dz - dphi) (dphi - a dz) >= 0.
+
+Source: Fazlyab et al., NeurIPS 2019 (arXiv:1906.04893); the multipliers that couple neurons are left out, which are
+not valid (Pauli et al., arXiv:2103.06794).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from verifier.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """Slopes within ``[lower, upper]``: ``[0, 1]`` for ReLU, sigmoid (in ``[0, 1/4]``), tanh.
+
+    Raises:
+        UsageError: the ends are not finite, or the lower one is not below the upper.
+    """
+
+    lower: float = 0.0
+    upper: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
+            raise UsageError(f"slopes in [{self.lower}, {self.upper}]: two finite ends are needed, the lower first")
+
+    @property
+    def constant(self) -> float:
+        """The Lipschitz constant of the activation."""
+        return max(abs(self.lower), abs(self.upper))
