@@ -10,8 +10,9 @@ from torch import Tensor
 
 from verifier.sets import Box
 
-SLACK = 64
-"""Units of rounding, times the number of coordinates, that norms and products are left in doubt by."""
+SLACK = 2
+"""Units of rounding, times the number of coordinates, that norms and products are left in doubt by: a sum of n products
+is wrong by at most half as many, and a norm by a few more than a quarter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +34,10 @@ class Ball(Box):
         dual = {1.0: math.inf, 2.0: 2.0}.get(self.order, 1.0)
         spread = torch.linalg.vector_norm(rows, dual, dim=2) * self.reach
         middle = self.middle.unsqueeze(1)
+        count, kind = rows.shape[2], torch.finfo(rows.dtype)
         with torch.no_grad():
-            unit = SLACK * rows.shape[2] * torch.finfo(rows.dtype).eps
-            lost = unit * ((rows.abs() * (middle.abs() + self.reach.unsqueeze(1))).sum(2) + spread)
+            lost = SLACK * (count + 8) * kind.eps * ((rows.abs() * (middle.abs() + self.reach.unsqueeze(1))).sum(2))
+            lost = lost + count * math.sqrt(kind.tiny) * (1 + self.reach)  # squares that are too small for the dtype
         centred: Tensor = (rows * middle).sum(2) - spread - lost
         return torch.maximum(super(Ball, self).least(rows), centred)
 

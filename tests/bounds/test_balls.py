@@ -88,3 +88,13 @@ def test_networks_are_bounded_over_balls(order: float, dtype: torch.dtype) -> No
     assert (better.rows(rows).minimum(region)[0] <= met + 1e-12).all()
     assert (better.rows(rows).minimum(region)[0] >= least.double() - 1e-3).all()
     assert OUTPUT in better.exact.boxes
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("order", ORDERS)
+def test_squares_that_underflow_are_not_lost(order: float, dtype: torch.dtype) -> None:
+    region = ball(order, 4, dtype=dtype) if dtype == torch.float32 else ball(order, 4)
+    small = 1e-25 if dtype == torch.float32 else 1e-170
+    rows = torch.full((1, 1, 4), small, dtype=dtype)
+    x = region.middle.double() - region.reach.double() / 4
+    assert region.least(rows).item() <= float((rows[0].double() * x).sum())

@@ -70,7 +70,8 @@ def curves_above(graph: Graph, start: str, boxes: Mapping[str, Box]) -> list[str
         node = graph.nodes[name]
         if isinstance(node.op, Elementwise):
             masks = node.op.undecided_operands(*operands_of(graph, node, boxes))
-            names += [name] * any(mask.any() for mask in masks)
+            if any(mask.any() for mask in masks):
+                names.append(name)
     return names
 
 
