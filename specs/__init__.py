@@ -5,9 +5,11 @@ import re
 import zlib
 from os import PathLike, fspath
 
+from specs import vnnlib2
 from specs.builders import margin, neighbourhood, output_range, robustness
 from specs.errors import SpecError
-from specs.lexer import BLANK, Source
+from specs.lexer import BLANK
+from specs.query import Query
 from specs.sets import Ball, InputSet
 from specs.spec import Case, Rows, Spec
 from specs.vnnlib1 import parse
@@ -16,6 +18,7 @@ __all__ = [
     "Ball",
     "Case",
     "InputSet",
+    "Query",
     "Rows",
     "Spec",
     "SpecError",
@@ -48,6 +51,4 @@ def load(path: str | PathLike[str]) -> Spec:
     except UnicodeDecodeError as error:
         raise SpecError(f"not a text in UTF-8: {error.reason} at byte {error.start}", name) from None
     version = _VERSION.match(text)
-    if version:
-        raise Source(text, name).error("VNNLIB 2.0 is not supported yet, only 1.0", version.end())
-    return parse(text, name)
+    return vnnlib2.parse(text, name) if version else parse(text, name)

@@ -40,11 +40,35 @@ class Source:
         Raises:
             SpecError: a string is not closed.
         """
-        for match in _TOKEN.finditer(self.text, start):
+        while match := _TOKEN.match(self.text, start):
             token = Token(match["token"], match.start("token"))
             if token.text == '"':
                 raise self.error("this string is never closed", token.offset)
             yield token
+            start = match.end()
+
+    def next(self, tokens: Iterator[Token], opening: Token) -> Token:
+        """The next token.
+
+        Raises:
+            SpecError: the text ends before the bracket at ``opening`` is closed.
+        """
+        token = next(tokens, None)
+        if token is None:
+            raise self.error(f"this {opening.text} is never closed", opening.offset)
+        return token
+
+    def expect(self, tokens: Iterator[Token], opening: Token, *texts: str) -> int:
+        """Read exactly these tokens; return the end of the last.
+
+        Raises:
+            SpecError: there is another one.
+        """
+        for text in texts:
+            token = self.next(tokens, opening)
+            if token.text != text:
+                raise self.error(f"expected {text}, found {shown(token.text)}", token.offset)
+        return token.end
 
     def error(self, message: str, offset: int) -> SpecError:
         """The error to raise for what is at ``offset``; line and column are counted only now."""

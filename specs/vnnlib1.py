@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from specs.assemble import assemble
-from specs.dnf import Clash, Conjunct, Dnf, Limit, TooLargeError, all_of, inside
+from specs.common import Common, ContradictionError, UnboundedError
+from specs.dnf import Clash, Dnf, Limit, TooLargeError
 from specs.errors import SpecError
-from specs.formula import INDEX, FormulaReader, bound_pattern
+from specs.formula1 import INDEX, Formula1, bound_pattern
 from specs.lexer import BLANK, Source, Token, shown
-from specs.linear import Linear, Row, Variable
+from specs.linear import Linear, Variable
 from specs.spec import Spec
 
 _NAME = re.compile(f"[XY]_{INDEX}")
@@ -49,14 +48,11 @@ def parse(text: str, name: str = "<string>") -> Spec:
 
 @dataclass(slots=True)
 class _Reader:
-    """What was declared and asserted so far; ``keys`` and ``limits`` are the common bounds, see ``specs.dnf``."""
+    """What was declared, where, and asserted so far."""
 
     source: Source
     declared: dict[str, int] = field(default_factory=dict)
-    keys: list[int] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    alternatives: list[Dnf] = field(default_factory=list)
+    common: Common = field(default_factory=Common)
 
     def read(self) -> None:
         """Read all statements."""
@@ -68,7 +64,7 @@ class _Reader:
 
     def _common_statements(self, start: int) -> int:
         """Read statements of the two common forms; return the end of the last."""
-        text, declared = self.source.text, self.declared
+        text, declared, common = self.source.text, self.declared, self.common
         while match := _COMMON.match(text, start):
             name, _, operator, bounded, number = match.groups()
             if name in declared or (name is None and bounded not in declared):
@@ -77,8 +73,8 @@ class _Reader:
                 declared[name] = match.start("declared")
             else:
                 index, value = int(bounded[2:]), float(number)
-                self.keys.append(index if operator == "<=" else ~index)
-                self.limits.append(Limit(value if operator == "<=" else -value, match.start("bound")))
+                common.keys.append(index if operator == "<=" else ~index)
+                common.limits.append(Limit(value if operator == "<=" else -value, match.start("bound")))
             start = match.end()
         return start
 
@@ -90,15 +86,15 @@ class _Reader:
             return None
         if opening.text != "(":
             raise self.source.error(f"expected ( before {shown(opening.text)}", opening.offset)
-        command = self._next(tokens, opening)
+        command = self.source.next(tokens, opening)
         if command.text == "declare-const":
-            self._declare(self._next(tokens, opening))
-            self._expect(tokens, opening, "Real")
+            self._declare(self.source.next(tokens, opening))
+            self.source.expect(tokens, opening, "Real")
         elif command.text == "declare-fun":
-            self._declare(self._next(tokens, opening))
-            self._expect(tokens, opening, "(", ")", "Real")
+            self._declare(self.source.next(tokens, opening))
+            self.source.expect(tokens, opening, "(", ")", "Real")
         elif command.text == "assert":
-            dnf, end = FormulaReader(self.source, self._variable).read(command.end, opening.offset)
+            dnf, end = Formula1(self.source, self._variable).read(command.end, opening.offset)
             self._assert(dnf, command)
             tokens = self.source.tokens(end)
         elif command.text in _IGNORED:
@@ -107,27 +103,13 @@ class _Reader:
             supported = " ".join(("declare-const", "declare-fun", "assert", *_IGNORED))
             message = f"unknown command {shown(command.text)} (supported: {supported})"
             raise self.source.error(message, command.offset)
-        return self._expect(tokens, opening, ")")
-
-    def _next(self, tokens: Iterator[Token], opening: Token) -> Token:
-        token = next(tokens, None)
-        if token is None:
-            raise self.source.error("this ( is never closed", opening.offset)
-        return token
-
-    def _expect(self, tokens: Iterator[Token], opening: Token, *texts: str) -> int:
-        """Read exactly these tokens; return the end of the last."""
-        for text in texts:
-            token = self._next(tokens, opening)
-            if token.text != text:
-                raise self.source.error(f"expected {text}, found {shown(token.text)}", token.offset)
-        return token.end
+        return self.source.expect(tokens, opening, ")")
 
     def _skip(self, tokens: Iterator[Token], opening: Token) -> int:
         """Read up to the bracket that closes ``opening``; return its end."""
         depth = 1
         while depth:
-            token = self._next(tokens, opening)
+            token = self.source.next(tokens, opening)
             depth += (token.text == "(") - (token.text == ")")
         return token.end
 
@@ -157,32 +139,23 @@ class _Reader:
         return sum(name[0] == kind for name in self.declared)
 
     def _assert(self, dnf: Dnf, at: Token) -> None:
-        """Add a formula: a single conjunct to what all cases share, anything else to the alternatives."""
         if not dnf.conjuncts:
             raise self._empty(dnf.clash, at.offset)
-        if len(dnf.conjuncts) > 1:
-            self.alternatives.append(dnf)
-            return
-        self.keys += dnf.conjuncts[0].limits.keys()
-        self.limits += dnf.conjuncts[0].limits.values()
-        self.rows += dnf.conjuncts[0].rows
+        self.common.add(dnf)
 
     def spec(self) -> Spec:
         """Multiply out what was read."""
         n, m = self._dense("X"), self._dense("Y")
-        limits = np.full(2 * n, np.inf)
-        np.minimum.at(limits, np.array(self.keys, dtype=np.int64), np.array([limit.value for limit in self.limits]))
-        if (limits[:n] < -limits[::-1][:n]).any():
-            raise self._empty(self._common_clash(), 0)
-        box: list[float] = limits.tolist()
         try:
-            dnf = all_of(inside(alternative, box) for alternative in self.alternatives)
-            if not dnf.conjuncts:
-                raise self._empty(dnf.clash, 0)
-            self._require_bounds(dnf, box)
-            return assemble(dnf.conjuncts, box, self.rows, m)
+            cases, box = self.common.cases(n)
+            return assemble(cases, box, self.common.rows, m)
         except TooLargeError as error:
             raise self.source.error(str(error), 0) from None
+        except ContradictionError as error:
+            raise self._empty(error.clash, 0) from None
+        except UnboundedError as error:
+            name = f"X_{error.number}"
+            raise self.source.error(f"{name} {error}", self.declared[name]) from None
 
     def _dense(self, kind: str) -> int:
         """How many variables of this kind there are."""
@@ -192,22 +165,6 @@ class _Reader:
             last = max((name for name in self.declared if name[0] == kind), key=lambda name: int(name[2:]))
             raise self.source.error(f"{last} is declared, {kind}_{missing} is not", self.declared[last])
         return count
-
-    def _require_bounds(self, dnf: Dnf, box: list[float]) -> None:
-        """Raise unless all inputs have both bounds in all cases."""
-        open_keys = [key for key in range(-len(box) // 2, len(box) // 2) if box[key] == np.inf]
-        for case, conjunct in enumerate(dnf.conjuncts if open_keys else (), start=1):
-            for key in open_keys:
-                if key not in conjunct.limits:
-                    name = f"X_{max(key, ~key)}"
-                    where = f" in case {case} of {len(dnf.conjuncts)}" if len(dnf.conjuncts) > 1 else ""
-                    message = f"{name} has no {'upper' if key >= 0 else 'lower'} bound{where}"
-                    raise self.source.error(message, self.declared[name])
-
-    def _common_clash(self) -> Clash | None:
-        """The first contradiction among the common bounds, in the order of the text."""
-        parts = ({key: limit} for key, limit in zip(self.keys, self.limits, strict=True))
-        return all_of(Dnf([Conjunct(part, ())]) for part in parts).clash
 
     def _empty(self, clash: Clash | None, offset: int) -> SpecError:
         """No case is left, because of ``clash`` if that is known."""
