@@ -1,7 +1,6 @@
 """What a VNNLIB 2.0 file asks: a property over the joint inputs and outputs of one network or several."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,12 +66,12 @@ class Query(Spec):
     """A property of networks that are read as one.
 
     Its inputs are those of all networks, one after the other; those that the file equates are one. Its outputs are,
-    network by network, outputs and then hidden tensors, and behind them all ``products``.
+    network by network, hidden tensors and then outputs, and behind them all ``products``.
 
     Attributes:
         networks: as declared.
         shared: for each element of the declared inputs, its index among the inputs, ``(N,)``.
-        products: what is multiplied, elements of the declared inputs (X) and of outputs and hidden tensors (Y).
+        products: what is multiplied: numbers of inputs (X), and of hidden tensors and outputs (Y).
     """
 
     networks: tuple[Network, ...]
@@ -102,16 +101,3 @@ class Query(Spec):
             for network in self.networks
             for entry in network.declarations
         }
-
-    def multiplied(self, inputs: Array, outputs: Array) -> Array:
-        """Evaluate the products in float64.
-
-        Args:
-            inputs: declared ones, ``(N,)``.
-            outputs: outputs and hidden tensors, ``(M,)``.
-        """
-        sources: Mapping[str, Array] = {"X": inputs, "Y": outputs}
-        values: Sequence[float] = [
-            math.prod(float(sources[kind][number]) for kind, number in factors) for factors in self.products
-        ]
-        return np.array(values, dtype=np.float64)

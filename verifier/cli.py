@@ -114,10 +114,10 @@ def complain(message: str, code: int) -> int:
 
 def verify_command(options: argparse.Namespace, started: float) -> int:
     """Decide a property; the verdict goes to stdout, all else to stderr."""
-    model, spec, config = options.model, options.spec, options.config
+    models, spec, config = options.models, options.spec, options.config
     with Interrupts() as interrupts:
-        report.check_outputs((options.json, options.counterexample), (model, spec))
-        report.check_inputs((spec, model))
+        report.check_outputs((options.json, options.counterexample), (*models, spec))
+        report.check_inputs((spec, *models))
         result = decide(options, started, interrupts)
         interrupts.ignore()
         spent = time.monotonic() - started
@@ -126,7 +126,7 @@ def verify_command(options: argparse.Namespace, started: float) -> int:
         if options.counterexample is not None:
             report.write(options.counterexample, report.answer(result))
         if options.json is not None:
-            report.write(options.json, report.to_json(report.record(result, spent, config, model, spec)))
+            report.write(options.json, report.to_json(report.record(result, spent, config, models, spec)))
     return interrupts.code if report.word(result) == "unknown" else 0
 
 
@@ -143,7 +143,7 @@ def decide(options: argparse.Namespace, started: float, interrupts: Interrupts) 
     except MemoryError:
         reason = Reason.MEMORY
     except VerifierError as error:
-        raise located(error, options.model, options.spec) from error
+        raise located(error, *options.models, options.spec) from error
     except Exception:
         if not interrupts.code:
             raise

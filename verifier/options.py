@@ -186,7 +186,8 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of a call.
 
     Returns:
-        The options by name; those of ``verify`` have ``model``, ``spec`` and ``config`` beside what these came from.
+        The options by name; those of ``verify`` have ``model`` (one, or several by name), ``models``, ``spec`` and
+        ``config`` beside what these came from.
 
     Raises:
         UsageError: the arguments have no meaning.
@@ -200,6 +201,7 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
     if options.command == "verify":
         files = [*options.files, *map(Path, rest)]  # argparse leaves files behind options aside
         options.model, options.spec = named_files(files, options.network or [])
+        options.models = [*options.model.values()] if isinstance(options.model, dict) else [options.model]
         limit = options.timeout if options.timeout is not None and math.isfinite(options.timeout) else None
         options.config = Config(
             limit, options.device, options.threads, not options.no_attack, options.seed, options.max_iterations
@@ -251,8 +253,8 @@ def check_region(options: argparse.Namespace) -> None:
         raise UsageError("--method clarke needs a set of inputs: --spec SPEC.vnnlib, or --center X.npy --eps E")
 
 
-def named_files(files: list[Path], networks: list[str]) -> tuple[Path, Path]:
-    """Return the network and the property, in either form of the command."""
+def named_files(files: list[Path], networks: list[str]) -> tuple[Path | dict[str, Path], Path]:
+    """Return the network, or the networks by name, and the property, in either form of the command."""
     if not networks:
         if len(files) != 2:
             raise UsageError(f"NET.onnx and SPEC.vnnlib are needed, {len(files)} files were named")
@@ -261,9 +263,12 @@ def named_files(files: list[Path], networks: list[str]) -> tuple[Path, Path]:
         return files[0], files[1]
     if len(files) != 1:
         raise UsageError(f"with --network, one file SPEC.vnnlib is needed, {len(files)} were named")
-    if len(networks) > 1:
-        raise UsageError("--network: several networks need VNNLIB 2.0, which is not supported yet, only 1.0")
-    name, equals, path = networks[0].partition("=")
-    if not (name and equals and path):
-        raise UsageError(f"--network: {networks[0]!r} is not NAME=NET.onnx")
-    return Path(path), files[0]
+    found: dict[str, Path] = {}
+    for text in networks:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise UsageError(f"--network: {text!r} is not NAME=NET.onnx")
+        if name in found:
+            raise UsageError(f"--network: {name} is named twice")
+        found[name] = Path(path)
+    return found, files[0]

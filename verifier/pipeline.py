@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import specs
-from specs import Spec
+from specs import Query, Spec
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
 from verifier.graph.graph import Graph
+from verifier.graph.join import Source, join
 from verifier.graph.onnx_import import load
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
@@ -34,9 +35,6 @@ from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
 from verifier.search.root import Root, Roots
 from verifier.sets import Box
 
-if TYPE_CHECKING:
-    import onnx
-
 LOW_DIMENSION = 12
 """Varying inputs up to which input splitting is tried first; up to ``FEW_INPUTS`` it takes its turns."""
 
@@ -48,7 +46,7 @@ FEW_BOXES = 8
 
 
 def verify(
-    model: str | Path | onnx.ModelProto,
+    model: Source | Mapping[str, Source],
     spec: Spec | str | Path,
     config: Config = Config(),  # noqa: B008  (immutable)
     progress: Progress | None = None,
@@ -57,7 +55,7 @@ def verify(
     """Decide whether a network has a property.
 
     Args:
-        model: path of an ONNX file, gzipped or not, or a model in memory.
+        model: path of an ONNX file, gzipped or not, or a model in memory; or several of them by the names of networks.
         spec: the property, or the path of a VNNLIB file.
         config: options.
         progress: filled while the run goes on.
@@ -124,6 +122,7 @@ class Run:
         """Read everything, and set the machine up."""
         with timed(progress, "read"):
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
+            model = model_of(model, property_)
             graph = load(model, device=device_of(config))
             cases = Cases.of(property_, graph)
             graph = graph.ranking() if cases.ranks else graph
@@ -280,6 +279,17 @@ class Watched:
             self.last = now
             self.watch(self.progress)
         return self.checker(case, x)
+
+
+def model_of(model: Source | Mapping[str, Source], spec: Spec) -> Source:
+    """Return the one model that a property speaks of, see ``graph.join``."""
+    if isinstance(spec, Query):
+        return join(spec, model)
+    if isinstance(model, Mapping):
+        if len(model) != 1:
+            raise UsageError("a VNNLIB 1.0 property speaks of one network; several need VNNLIB 2.0")
+        (model,) = model.values()
+    return model
 
 
 @contextmanager

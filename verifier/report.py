@@ -17,6 +17,7 @@ from verifier import __version__
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
+    from specs import Query
     from verifier.api import OutputBounds
     from verifier.config import Config
     from verifier.result import Counterexample, Progress, Result
@@ -43,10 +44,23 @@ def answer(result: Result, standard: bool = False) -> str:
 
 
 def assignment(witness: Counterexample) -> str:
-    """Return a counterexample in VNN-COMP's form, with digits enough to give back the same float64 numbers."""
+    """Return a counterexample in the form of its VNNLIB, with digits enough to give back the same float64 numbers."""
+    if witness.query is not None:
+        return tensors(witness, witness.query)
     values = [f"(X_{i} {value!r})" for i, value in enumerate(witness.x.tolist())]
     values += [f"(Y_{i} {value!r})" for i, value in enumerate(witness.y.tolist())]
     return "(" + "\n".join(values) + ")"
+
+
+def tensors(witness: Counterexample, query: Query) -> str:
+    """Return the values of all declared tensors: for each a line ``name type [sizes]``, then a line an element."""
+    values = query.assignment(witness.x, witness.y)
+    lines = []
+    for network in query.networks:
+        for entry in network.declarations:
+            lines.append(f"{entry.name} {entry.type} [{','.join(map(str, entry.shape))}]")
+            lines += map(repr, values[entry.name].reshape(-1).tolist())
+    return "\n".join(lines)
 
 
 def summary(result: Result, seconds: float) -> str:
@@ -68,7 +82,7 @@ def domains(progress: Progress) -> str:
     return f"{progress.closed} domains closed, {progress.open} open{bound}"
 
 
-def record(result: Result, seconds: float, config: Config, model: Path, spec: Path) -> dict[str, Any]:
+def record(result: Result, seconds: float, config: Config, models: Sequence[Path], spec: Path) -> dict[str, Any]:
     """Return what ``verify --json`` writes; ``seconds`` counts from the start of the command."""
     data = result.as_dict()
     data["bounds"] = {"worst": data.pop("bound")}
@@ -78,7 +92,7 @@ def record(result: Result, seconds: float, config: Config, model: Path, spec: Pa
         "seconds": seconds,
         "seed": options.pop("seed"),
         "options": options,
-        "model": str(model),
+        "model": ", ".join(map(str, models)),
         "spec": str(spec),
         "versions": versions(),
     }

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specs import Query
+
 
 class Verdict(Enum):
     """The answer: ``unsat`` (the property holds), ``sat`` (a checked counterexample), or ``unknown``."""
@@ -33,12 +35,14 @@ class Reason(Enum):
 class Counterexample:
     """A point of the input set at which the network violates the property, replayed on the model file.
 
-    ``x`` and ``y`` are flat, in declaration order, float64; ``case`` is the violated case of the specification.
+    ``x`` and ``y`` are flat, in declaration order, float64; ``case`` is the violated case of the specification. Of a
+    ``query``, which may have several networks, ``x`` and ``y`` are the joint inputs and outputs.
     """
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
     case: int
+    query: Query | None = None
 
 
 @dataclass(slots=True)

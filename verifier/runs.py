@@ -140,9 +140,9 @@ def noting(steps: list[Any], show: Callable[[Any], None] | None) -> Callable[[An
     return watch
 
 
-def located(error: VerifierError, model: Path, spec: Path | None) -> VerifierError:
-    """Name the files in an error that names neither."""
-    files = [str(path) for path in (model, spec) if path is not None]
+def located(error: VerifierError, *paths: Path | None) -> VerifierError:
+    """Name the files in an error that names none of them."""
+    files = [str(path) for path in paths if path is not None]
     if any(name in str(error) for name in files):
         return error
     return type(error)(f"{', '.join(files)}: {error}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specs import Spec
+from specs import Query, Spec
 from verifier.attack.objective import Objective, project
 from verifier.check.replay import Replay
 from verifier.graph.graph import Graph
@@ -91,6 +91,11 @@ class Checker:
         self._given = screen
         self._failures = 0
 
+    @property
+    def query(self) -> Query | None:
+        """The property, if it is one of VNNLIB 2.0."""
+        return self.spec if isinstance(self.spec, Query) else None
+
     @cached_property
     def screen(self) -> Objective:
         """The problem in a type that is fast and good enough for a first look."""
@@ -152,11 +157,11 @@ class Checker:
                 continue
             point, tried = rounded[k].cpu().numpy(), tried + 1
             if self.replay is None:
-                return Counterexample(point, outputs[k].cpu().numpy(), index)
+                return Counterexample(point, outputs[k].cpu().numpy(), index, self.query)
             y = self.replay.run(point)
             inside = ((box.lower[k] <= rounded[k]) & (rounded[k] <= box.upper[k])) | (rounded[k] != exact[k])
             if bool(inside.all()) and self._violates(index, point, y):
-                return Counterexample(point, y, index)
+                return Counterexample(point, y, index, self.query)
             if tried == REPLAYS:
                 break
         return None
