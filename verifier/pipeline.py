@@ -16,6 +16,7 @@ from torch import Tensor
 
 import specs
 from specs import Query, Spec
+from verifier import strict
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
 from verifier.bounds.schedule import INTERVAL, bound_nodes
@@ -34,12 +35,16 @@ from verifier.search.leaves import Leaves
 from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
 from verifier.search.root import Root, Roots
 from verifier.sets import Box
+from verifier.twins import Twins
 
 LOW_DIMENSION = 12
 """Varying inputs up to which input splitting is tried first; up to ``FEW_INPUTS`` it takes its turns."""
 
 LINE_SHARE = 0.5
 """Part of the time that following lines may take; an attack and a search go on with what is open then."""
+
+TWINS_SHARE, TWINS_MOST = 0.5, 60.0
+"""Part of the time that derivatives may take where a query is about one network at two inputs; seconds if unlimited."""
 
 FEW_INPUTS = 50
 FEW_BOXES = 8
@@ -99,6 +104,7 @@ class Run:
     """One problem on its way: what the steps share."""
 
     graph: Graph
+    spec: Spec
     cases: Cases
     config: Config
     progress: Progress
@@ -106,6 +112,7 @@ class Run:
     fast: Objective
     checker: Witness
     generator: torch.Generator
+    twins: Twins | None = None
     leaves: list[Leaves] = field(default_factory=list)
     roots: Roots | None = None
     attacked: float = -math.inf
@@ -122,6 +129,7 @@ class Run:
         """Read everything, and set the machine up."""
         with timed(progress, "read"):
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
+            twins = twins_of(model, property_)
             model = model_of(model, property_)
             graph = load(model, device=device_of(config))
             cases = Cases.of(property_, graph)
@@ -132,7 +140,8 @@ class Run:
         choose_threads(config, graph)
         generator = torch.Generator(graph.device).manual_seed(config.seed)
         checker = Checker(graph, cases, property_, model, fast)
-        return Run(graph, cases, config, progress, deadline, fast, Watched(checker, progress, watch), generator)
+        watched = Watched(checker, progress, watch)
+        return Run(graph, property_, cases, config, progress, deadline, fast, watched, generator, twins)
 
     def solve(self) -> tuple[Counterexample | None, Tensor]:
         """Attack, bound, search. Return a counterexample, and the cases that are still open."""
@@ -147,6 +156,8 @@ class Run:
             case, found = self.along_lines(case, lines)
         if found is None and len(case) and self.config.attack:
             found = self.attack(case, 0.01, 0.3)
+        if found is None and len(case) and self.twins is not None:
+            case = self.by_derivatives(case, self.twins)
         if found is None and len(case) and self.few_boxes:
             case, found = self.look_at_boxes(case, roots.of), None
         inputs = varying(self.cases)
@@ -215,8 +226,19 @@ class Run:
             for k in which.unique().tolist():
                 part = case[which == k]
                 root = bounded(k)
-                still.append(part[~(Roots.least(self.cases, root, part).amax(1) > 0)])
+                part = part[~(Roots.least(self.cases, root, part).amax(1) > 0)]
+                out = strict.excluded([self.spec.cases[number] for number in part.tolist()], root.exact)
+                still.append(part[[not gone for gone in out]])
         return torch.cat(still)
+
+    def by_derivatives(self, case: Tensor, twins: Twins) -> Tensor:
+        """Exclude cases about one network at two inputs by its derivatives; return the open ones."""
+        left = self.deadline - time.monotonic()
+        until = time.monotonic() + (TWINS_MOST if math.isinf(left) else TWINS_SHARE * left)
+        with timed(self.progress, "derivatives"):
+            gone = twins.excluded(case.tolist(), until)
+        self.progress.closed += len(gone)
+        return case[[number not in gone for number in case.tolist()]]
 
     def lines(self) -> LineSearch | None:
         """Return a search along lines, where at most one coordinate varies in each box and the network allows it."""
@@ -290,6 +312,13 @@ def model_of(model: Source | Mapping[str, Source], spec: Spec) -> Source:
             raise UsageError("a VNNLIB 1.0 property speaks of one network; several need VNNLIB 2.0")
         (model,) = model.values()
     return model
+
+
+def twins_of(model: Source | Mapping[str, Source], spec: Spec) -> Twins | None:
+    """Return what is known of a network that a property declares twice."""
+    if not isinstance(spec, Query):
+        return None
+    return Twins.of(spec, lambda: load(model[spec.networks[0].name] if isinstance(model, Mapping) else model))
 
 
 @contextmanager

@@ -44,7 +44,11 @@ def join(query: Query, models: Source | Mapping[str, Source]) -> Source:
     sources = _assigned(query, models)
     read_ones = {name: read(source) for name, source in sources.items()}
     for network in query.networks:
-        _check(network, *read_ones[network.name])
+        name, model = read_ones[network.name]
+        _check(network, name, model)
+        kind, other = network.relation or ("", "")
+        if kind == "equal-to" and sources[network.name] != sources[other] and model != read_ones[other][1]:
+            raise UsageError(f"{name}: is not the model of network {other}, to which {network.name} is equal")
     if query.plain:
         return sources[query.networks[0].name]
     parts = {name: model for name, (_, model) in read_ones.items()}
