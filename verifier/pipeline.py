@@ -23,7 +23,7 @@ from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
 from verifier.graph.graph import Graph
-from verifier.graph.join import Source, join
+from verifier.graph.join import Source, check_sizes, join
 from verifier.graph.onnx_import import load
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
@@ -132,6 +132,8 @@ class Run:
             twins = twins_of(model, property_)
             model = model_of(model, property_)
             graph = load(model, device=device_of(config))
+            if isinstance(property_, Query):
+                check_sizes(property_, graph)
             cases = Cases.of(property_, graph)
             graph = graph.ranking() if cases.ranks else graph
             dtype = coarsest(graph)

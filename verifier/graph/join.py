@@ -19,7 +19,9 @@ from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 from specs.linear import Variable
 from specs.query import Declaration, Network, Query
 from verifier.errors import ModelError, ShapeError, UnsupportedError, UsageError
+from verifier.graph.graph import Graph
 from verifier.graph.onnx_file import read
+from verifier.graph.onnx_import import FLOATS
 
 Source = str | Path | onnx.ModelProto
 
@@ -94,10 +96,28 @@ def _check(network: Network, name: str, model: onnx.ModelProto) -> None:
                 raise ShapeError(
                     f"{name}: {value.name!r} has shape {stated}, {entry.name} is declared with {list(entry.shape)}"
                 )
+            kind = FLOATS.get(value.type.tensor_type.elem_type)
+            if kind is not None and entry.type in FLOATS.values() and entry.type != kind:
+                raise ShapeError(f"{name}: {value.name!r} is of type {kind}, {entry.name} is declared as {entry.type}")
     computed = {output for node in model.graph.node for output in node.output}
     for entry in network.hidden:
         if entry.tensor not in computed:
             raise ModelError(f"{name}: no node computes {entry.tensor!r}, which {entry.name} is declared to be")
+
+
+def check_sizes(query: Query, graph: Graph) -> None:
+    """Compare the declared outputs and hidden tensors with those of the joint model, as it was read.
+
+    Raises:
+        ShapeError: one has another number of elements.
+    """
+    declared = [entry for network in query.networks for entry in (*network.hidden, *network.outputs)]
+    for entry, port in zip(declared, graph.outputs, strict=False):
+        if entry.size != math.prod(port.shape):
+            name = entry.tensor or port.name
+            raise ShapeError(
+                f"tensor {name!r} has shape {list(port.shape)}, {entry.name} is declared with {list(entry.shape)}"
+            )
 
 
 def _same_opset(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
