@@ -14,9 +14,10 @@ import torch
 
 import specs
 from specs import InputSet, Spec
+from verifier.balls import Ball, sets_of
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Method, bound_nodes
 from verifier.bounds.windows import CHUNK, pieces
-from verifier.errors import ShapeError, UnsupportedError, UsageError
+from verifier.errors import ShapeError, UsageError
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.graph.onnx_import import load
 from verifier.search.root import Root
@@ -61,7 +62,7 @@ def output_bounds(
     Raises:
         UsageError: there is no such method.
         ModelError, SpecError, ShapeError: the model or the property cannot be read, or they do not fit together.
-        UnsupportedError: an input set is not a box.
+        UnsupportedError: the property has input sets of different kinds.
 
     Property: sound in floating point; not complete.
     """
@@ -76,9 +77,7 @@ def output_bounds(
     with torch.no_grad():
         for start in range(0, len(sets), together):
             group = sets[start : start + together]
-            lower = torch.from_numpy(np.stack([part.lower for part in group])).to(graph.device)
-            upper = torch.from_numpy(np.stack([part.upper for part in group])).to(graph.device)
-            outputs = METHODS[method](graph, Box(lower, upper).to(graph.dtype))
+            outputs = METHODS[method](graph, sets_of(group, graph.device).to(graph.dtype))
             ends = zip(group, outputs.lower.cpu().numpy(), outputs.upper.cpu().numpy(), strict=True)
             found += [OutputBounds(*entry) for entry in ends]
     return found
@@ -94,8 +93,6 @@ def distinct_boxes(region: Spec | InputSet, graph: Graph) -> list[InputSet]:
     for what, stated, there in sizes:
         if stated != there:
             raise ShapeError(f"the specification has {stated} {what} variables, the network has {there}")
-    if any(part.ball is not None for part in sets):
-        raise UnsupportedError("input sets other than boxes are not supported yet")
     return sets
 
 
@@ -106,7 +103,7 @@ def _by_nodes(method: Method) -> Callable[[Graph, Box], Box]:
 
 def _crown(graph: Graph, box: Box) -> Box:
     """Bound the unit rows of the output, and their negatives, backward."""
-    few = int((box.lower < box.upper).any(0).sum()) <= FORWARD_INPUTS
+    few = not isinstance(box, Ball) and int((box.lower < box.upper).any(0).sum()) <= FORWARD_INPUTS
     bounds = bound_nodes(graph, box, BOTH if few else CROWN)
     output, domains = graph.nodes[OUTPUT], len(box.lower)
     least, most = [], []
@@ -123,7 +120,7 @@ def _alpha(graph: Graph, box: Box) -> Box:
     plain, output = _crown(graph, box), graph.nodes[OUTPUT]
     lower, upper = plain.lower.clone(), plain.upper.clone()
     for k in range(len(box.lower)):
-        root = Root.cheap(graph, Box(box.lower[k : k + 1], box.upper[k : k + 1])).crown()
+        root = Root.cheap(graph, box.take(torch.tensor([k], device=graph.device))).crown()
         if not root.neurons().elements:
             continue
         for piece in pieces(graph, output, torch.arange(graph.n_outputs, device=graph.device), 1):

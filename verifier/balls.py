@@ -1,18 +1,25 @@
-"""Balls of l_p norms within boxes, as sets of inputs."""
+"""Input sets as tensors: boxes, and balls of l_p norms within boxes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from specs import InputSet
+from verifier.errors import UnsupportedError, UsageError
 from verifier.sets import Box
 
 SLACK = 2
 """Units of rounding, times the number of coordinates, that norms and products are left in doubt by: a sum of n products
 is wrong by at most half as many, and a norm by a few more than a quarter."""
+
+INNER = 1e-7
+"""How far inside of a ball points are moved, relative to its radius: they are rounded to float32 later."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,3 +78,43 @@ class Ball(Box):
         moved = torch.linalg.vector_norm(middle.to(self.middle.dtype) - self.middle, 1, dim=1, keepdim=True)
         reach = ((self.reach + moved) * (1 + 1e-6)).to(dtype)
         return Ball(box.lower, box.upper, middle, reach, self.order)
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Move points ``(B, n)`` into the box and then towards the middle, into the ball but for rounding.
+
+        They are the nearest points for the norms 2 and infinity without a box. Where the middle lies outside of the
+        box, they may miss it.
+        """
+        away = x.clamp(self.lower, self.upper) - self.middle
+        size = torch.linalg.vector_norm(away, self.order, dim=1, keepdim=True)
+        shrunk: Tensor = self.middle + away * (self.reach * (1 - INNER) / size.clamp(min=1e-300)).clamp(max=1)
+        return shrunk.clamp(self.lower, self.upper)
+
+
+def sets_of(inputs: Sequence[InputSet], device: torch.device | str = "cpu") -> Box:
+    """Turn input sets of one kind into boxes or balls ``(K, n)``, in float64.
+
+    Raises:
+        UsageError: a ball lies outside of the range of data.
+        UnsupportedError: the sets are of different kinds.
+    """
+
+    def stack(parts: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(parts)).to(device)
+
+    balls = [one.ball for one in inputs if one.ball is not None and not math.isinf(one.ball.p)]
+    if balls and (len(balls) < len(inputs) or len({ball.p for ball in balls}) > 1):
+        raise UnsupportedError(
+            "input sets of different kinds in one property: boxes, or balls of one norm, are supported"
+        )
+    lower, upper = [one.lower for one in inputs], [one.upper for one in inputs]
+    for k, one in enumerate(inputs):
+        if one.ball is not None:  # rounded outward
+            lower[k] = np.maximum(lower[k], np.nextafter(one.ball.center - one.ball.radius, -np.inf))
+            upper[k] = np.minimum(upper[k], np.nextafter(one.ball.center + one.ball.radius, np.inf))
+            if (lower[k] > upper[k]).any():
+                raise UsageError("the region is empty: the ball lies outside of the range of data")
+    if not balls:
+        return Box(stack(lower), stack(upper))
+    reach = torch.tensor([[ball.radius] for ball in balls], dtype=torch.float64, device=device)
+    return Ball(stack(lower), stack(upper), stack([ball.center for ball in balls]), reach, balls[0].p)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from specs import Spec
+from verifier.balls import sets_of
 from verifier.bounds.backward import LinearBound
-from verifier.errors import ShapeError, UnsupportedError
+from verifier.errors import ShapeError
 from verifier.graph.graph import Graph
 from verifier.sets import Box
 
@@ -19,21 +20,19 @@ from verifier.sets import Box
 class Cases:
     """C ways to be unsafe, each with up to R linear conditions on (x, y), in one dtype.
 
-    Case c is unsafe at x iff x lies in box ``set_of[c]`` and ``y_rows[c] . f(x) + x_rows[c] . x <= bound[c]`` in every
+    Case c is unsafe at x iff x lies in set ``set_of[c]`` and ``y_rows[c] . f(x) + x_rows[c] . x <= bound[c]`` in every
     row; the conditions are closed here (proving that excludes strict ones as well). Cases with fewer rows are padded by
     the row 0 <= 0.
 
     Attributes:
-        lower: distinct input boxes, ``(K, n)``.
-        upper: likewise.
-        set_of: index of each case's box, ``(C,)``.
+        boxes: distinct input sets ``(K, n)``, all boxes or all balls.
+        set_of: index of each case's set, ``(C,)``.
         y_rows: ``(C, R, m)``.
         x_rows: ``(C, R, n)``, or None where no condition reads an input.
         bound: ``(C, R)``.
     """
 
-    lower: Tensor
-    upper: Tensor
+    boxes: Box
     set_of: Tensor
     y_rows: Tensor
     x_rows: Tensor | None
@@ -45,6 +44,7 @@ class Cases:
 
         Raises:
             ShapeError: the specification has other numbers of inputs or outputs than the network.
+            UnsupportedError: its input sets are of different kinds.
         """
         for what, stated, found in (
             ("input", spec.n_inputs, graph.n_inputs),
@@ -52,8 +52,6 @@ class Cases:
         ):
             if stated != found:
                 raise ShapeError(f"the specification has {stated} {what} variables, the network has {found}")
-        if any(case.inputs.ball is not None for case in spec.cases):
-            raise UnsupportedError("input sets other than boxes are not supported yet")
         sets = list({id(case.inputs): case.inputs for case in spec.cases}.values())
         place = {id(inputs): k for k, inputs in enumerate(sets)}
         count, height = len(spec.cases), max((len(case.rows) for case in spec.cases), default=0) or 1
@@ -69,10 +67,9 @@ class Cases:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values).to(graph.device)
 
-        shape = (len(sets), spec.n_inputs)
+        nothing = tensor(np.zeros((0, spec.n_inputs)))
         return Cases(
-            tensor(np.stack([inputs.lower for inputs in sets]) if sets else np.zeros(shape)),
-            tensor(np.stack([inputs.upper for inputs in sets]) if sets else np.zeros(shape)),
+            sets_of(sets, graph.device) if sets else Box(nothing, nothing),
             torch.tensor([place[id(case.inputs)] for case in spec.cases], dtype=torch.long, device=graph.device),
             tensor(y_rows),
             None if x_rows is None else tensor(x_rows),
@@ -93,15 +90,19 @@ class Cases:
         return plain and not self.bound.any() and bool((compares | nothing).all())
 
     @property
-    def boxes(self) -> Box:
-        """The distinct input boxes, ``(K, n)``."""
-        return Box(self.lower, self.upper)
+    def lower(self) -> Tensor:
+        """Lower ends of the boxes about the distinct input sets, ``(K, n)``."""
+        return self.boxes.lower
+
+    @property
+    def upper(self) -> Tensor:
+        """Upper ends, likewise."""
+        return self.boxes.upper
 
     def to(self, dtype: torch.dtype) -> Cases:
-        """Convert; boxes are rounded outward, rows to nearest (for search only)."""
-        box = self.boxes.to(dtype)
+        """Convert; sets are rounded outward, rows to nearest (for search only)."""
         x_rows = None if self.x_rows is None else self.x_rows.to(dtype)
-        return Cases(box.lower, box.upper, self.set_of, self.y_rows.to(dtype), x_rows, self.bound.to(dtype))
+        return Cases(self.boxes.to(dtype), self.set_of, self.y_rows.to(dtype), x_rows, self.bound.to(dtype))
 
     def excess(self, case: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return by how much each condition is missed at points, ``(..., R)``: all <= 0 means a counterexample.

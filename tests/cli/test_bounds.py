@@ -12,7 +12,7 @@ import pytest
 import verifier
 from specs import InputSet
 from tests.cli.support import SPEC, Command, network
-from verifier.errors import ShapeError, UnsupportedError, UsageError
+from verifier.errors import ShapeError, UsageError
 from verifier.report import rounded
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "vnnlib_examples"
@@ -71,10 +71,6 @@ def test_what_it_refuses() -> None:
         verifier.output_bounds(network(), InputSet(np.zeros(3), np.ones(3)))
     with pytest.raises(UsageError, match="magic"):
         verifier.output_bounds(network(), SQUARE, "magic")
-    from specs import Ball
-
-    with pytest.raises(UnsupportedError, match="boxes"):
-        verifier.output_bounds(network(), InputSet(np.zeros(2), np.ones(2), Ball(np.zeros(2), 1.0, 2)))
 
 
 def test_the_table(command: Command, folder: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_search_on_refined_roots_is_sound(seed: int, monkeypatch: pytest.Monke
     least, spread = values.amin(0), values.amax(0) - values.amin(0)
     bound = torch.cat([least - 0.1 * spread, least + 0.01 * spread]).unsqueeze(1)
     which = torch.zeros(6, dtype=torch.long)
-    cases = Cases(box.lower, box.upper, which, torch.cat([rows, rows]).unsqueeze(1), None, bound)
+    cases = Cases(box, which, torch.cat([rows, rows]).unsqueeze(1), None, bound)
     until = time.monotonic() + 60
     roots = Roots(graph, cases, until)
     arm = NeuronArm(roots, torch.arange(6), lambda case, x: None, Progress(), lambda root, case: None)

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from verifier.balls import Ball
 from verifier.graph.graph import Graph
 from verifier.problem import Cases
 from verifier.result import Counterexample
@@ -20,7 +21,9 @@ MEMORY = 1 << 26
 
 
 def project(x: Tensor, box: Box) -> Tensor:
-    """Return the nearest points of boxes; all three of shape ``(B, n)``, or broadcastable to it."""
+    """Return points of sets near to given ones; all three of shape ``(B, n)``, or broadcastable to it."""
+    if isinstance(box, Ball):
+        return box.nearest(x)
     return torch.minimum(torch.maximum(x, box.lower), box.upper)
 
 

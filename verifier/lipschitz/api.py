@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import specs
 from specs import InputSet, Spec
-from verifier.balls import Ball
+from verifier.balls import sets_of
 from verifier.errors import ShapeError, UsageError
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
@@ -170,15 +169,4 @@ def box_of(region: InputSet | Spec | str | Path, graph: Graph) -> Box:
         (found,) = sets.values()
     if found.lower.size != graph.n_inputs:
         raise ShapeError(f"the region has {found.lower.size} input variables, the network has {graph.n_inputs}")
-    lower, upper, ball = found.lower, found.upper, found.ball
-    if ball is not None:  # rounded outward
-        lower = np.maximum(lower, np.nextafter(ball.center - ball.radius, -np.inf))
-        upper = np.minimum(upper, np.nextafter(ball.center + ball.radius, np.inf))
-    if (lower > upper).any():
-        raise UsageError("the region is empty: the ball lies outside of the range of data")
-    low, high = (torch.from_numpy(end.copy()).unsqueeze(0).to(graph.device) for end in (lower, upper))
-    if ball is None or math.isinf(ball.p):
-        return Box(low, high)
-    middle = torch.from_numpy(ball.center.copy()).unsqueeze(0).to(graph.device)
-    reach = torch.full((1, 1), ball.radius, dtype=torch.float64, device=graph.device)
-    return Ball(low, high, middle, reach, ball.p)
+    return sets_of([found], graph.device)

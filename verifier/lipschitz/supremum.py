@@ -137,7 +137,7 @@ class Supremum:
         if self._strategy is None:
             count, box = self.graph.n_outputs, self.box
             eye, zeros = torch.eye(count).to(self.upper), torch.zeros(count).to(self.upper)
-            cases = Cases(box.lower, box.upper, zeros.long(), -eye.unsqueeze(1), None, zeros.unsqueeze(1))
+            cases = Cases(box, zeros.long(), -eye.unsqueeze(1), None, zeros.unsqueeze(1))
             size = max(1, min(MOST, WORK // (self.graph.work * (1 + 2 * box.lower.shape[1]))))
             strategy = SlopeSplitting(self.root, cases, deadline, size, self.known)
             case = (self.upper > target).nonzero().flatten()

@@ -89,7 +89,7 @@ def reading(root: Root, name: str, elements: Tensor) -> tuple[Root, Cases]:
     eye = torch.eye(count, dtype=graph.dtype, device=graph.device)
     rows = torch.cat([eye, -eye]).unsqueeze(1)
     which = torch.zeros(2 * count, dtype=torch.long, device=graph.device)
-    cases = Cases(box.lower, box.upper, which, rows, None, rows.new_zeros(2 * count, 1))
+    cases = Cases(Box(box.lower, box.upper), which, rows, None, rows.new_zeros(2 * count, 1))
     return Root(exact, rounded(exact), {}), cases
 
 

@@ -206,7 +206,7 @@ class Roots:
     def first(self, which: int) -> Root:
         """Return the root of an input box by the cheap bounds, or better ones if they exist."""
         if which not in self._roots:
-            box = Box(self.cases.lower[which : which + 1], self.cases.upper[which : which + 1])
+            box = self.cases.boxes.take(torch.tensor([which], device=self.graph.device))
             self._roots[which] = Root.cheap(self.graph, box)
         return self._roots[which]
 
