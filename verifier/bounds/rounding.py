@@ -80,7 +80,9 @@ def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
         backward = forward + sums * op.offset_terms(*operands)
     else:
         if not isinstance(op, Affine):
-            raise UnsupportedError(f"node {node.name!r} ({type(op).__name__}) has no bounds over boxes")
+            raise UnsupportedError(
+                f"node {node.name!r} ({type(op).__name__}) has no bounds over boxes, only a global Lipschitz bound"
+            )
         shapes = [graph.nodes[parent].shape for parent in node.parents]
         fan, terms = op.terms(shapes, node.shape), op.magnitude(*(operand.magnitude for operand in operands))
         forward = gamma(fan + readers - 1, dtype) * terms
