@@ -1,4 +1,4 @@
-"""Imports point one way: specs <- sets, graph, ops, layers <- bounds <- attack, search <- lipschitz <- pipeline, cli."""
+"""Imports point one way, from each layer to those before it."""
 
 from __future__ import annotations
 
