@@ -24,9 +24,10 @@ def points_of(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         UsageError: the file cannot be read, or has no such arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise UsageError(f"{path}: one array alone; points and labels are needed, as numpy.savez writes them")
+        data = np.load(path, allow_pickle=False)
+        if not isinstance(data, np.lib.npyio.NpzFile):
+            raise UsageError(f"{path}: one array alone; points and labels are needed, as numpy.savez writes them")
+        with data:
             return _one_of(data, POINTS, path), _one_of(data, LABELS, path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
