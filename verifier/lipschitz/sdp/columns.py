@@ -26,6 +26,16 @@ def exact(op: Affine) -> bool:
     return op.copies or isinstance(op, (Movement, Neg, Translate))
 
 
+def check_size(rows: int, size: int) -> None:
+    """Refuse a matrix that is too large.
+
+    Raises:
+        UnsupportedError: it is.
+    """
+    if rows * size > LARGEST:
+        raise UnsupportedError(f"its matrix has {rows} x {size} numbers; {LARGEST} are supported")
+
+
 def image(op: Affine, operands: list[Signal], shapes: list[Shape], out: Shape) -> Signal:
     """Apply the linear part of an affine operator.
 
@@ -51,8 +61,7 @@ def image(op: Affine, operands: list[Signal], shapes: list[Shape], out: Shape) -
     for group in sorted({group for operand in operands for group in operand.blocks}):
         blocks = [_flushed(operand.blocks.get(group)) for operand in operands]
         size = next(block.centre.shape[1] for block in blocks if block is not None)
-        if rows * size > LARGEST:
-            raise UnsupportedError(f"its matrix has {rows} x {size} numbers; {LARGEST} are supported")
+        check_size(rows, size)
         centres, radii = (
             [_columns(None if block is None else getattr(block, part), size, shape) for block, shape in pairs]
             for part, pairs in ((part, list(zip(blocks, shapes, strict=True))) for part in ("centre", "radius"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,7 +21,7 @@ from verifier.errors import UnsupportedError
 from verifier.graph.fuse import fuse
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.lipschitz.product import SLACK
-from verifier.lipschitz.sdp.columns import LARGEST, image, scaled, take
+from verifier.lipschitz.sdp.columns import check_size, image, scaled, take
 from verifier.lipschitz.sdp.kink import ONE, Kink, rounded, two_slopes
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
 from verifier.lipschitz.sdp.twins import Twins
@@ -48,9 +49,18 @@ def read(graph: Graph, rows: Tensor | None = None, boxes: Mapping[str, Box] | No
 
     Property: sound in floating point. Cost: one matrix of each node for each group that it reads.
     """
-    reader = _Reader(graph if boxes is not None else fuse(graph.exact()), boxes)
+    reader = Reader(graph if boxes is not None else fuse(graph.exact()), boxes)
     output = reader.run()
     return reader.builder.finish(output if rows is None else output.after(rows.to(torch.float64)))
+
+
+@contextmanager
+def named(node: Node) -> Iterator[None]:
+    """Say which node is not supported."""
+    try:
+        yield
+    except UnsupportedError as error:
+        raise UnsupportedError(f"node {node.name!r} ({type(node.op).__name__}): {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +72,17 @@ class _Variable:
     kink: Kink
 
 
-class _Reader:
-    """Walks a graph from the input on."""
+class Reader:
+    """Walks a graph from the input on; ``origins`` are the node and the elements of it that made each layer."""
 
     def __init__(self, graph: Graph, boxes: Mapping[str, Box] | None) -> None:
         self.graph, self.boxes = graph, boxes
-        self.builder = Builder(graph.n_inputs)
+        if boxes is None:
+            self._check_sizes()
         self.twins = Twins(graph)
+        self.builder = Builder(graph.n_inputs)
         self.kinks: dict[int, _Variable] = {}
+        self.origins: list[tuple[str, Tensor]] = []
         self.signals: dict[str, Signal] = {INPUT: self.builder.input}
 
     def run(self) -> Signal:
@@ -78,14 +91,19 @@ class _Reader:
         for node in self.graph.nodes.values():
             if node.op is None:
                 continue
-            try:
+            with named(node):
                 self.signals[node.name] = self._node(node)
-            except UnsupportedError as error:
-                raise UnsupportedError(f"node {node.name!r} ({type(node.op).__name__}): {error}") from None
             readers.subtract(node.parents)
             for parent in {parent for parent in node.parents if not readers[parent]}:
                 del self.signals[parent]
         return self.signals[OUTPUT]
+
+    def _check_sizes(self) -> None:
+        """Refuse layers that are too large before anything is computed."""
+        for node in self.graph.nodes.values():
+            if isinstance(node.op, Curve):
+                with named(node):
+                    check_size(math.prod(node.shape), math.prod(node.shape))
 
     def _node(self, node: Node) -> Signal:
         """Read one node."""
@@ -119,7 +137,7 @@ class _Reader:
         fresh = (~linear).nonzero().squeeze(1)
         if not len(fresh):
             return found
-        group = self._new(before, fresh, lower, upper)
+        group = self._new(node, before, fresh, lower, upper)
         return found + self._picked(group, node, [(row, k, ONE) for k, row in enumerate(fresh.tolist())])
 
     def _kinked(self, node: Node, before: Signal, left: Tensor, right: Tensor) -> Signal:
@@ -145,22 +163,23 @@ class _Reader:
                 entries[group].append((row, len(fresh), ONE))
                 fresh.append(row)
         if fresh:
-            self._new(before, torch.tensor(fresh), torch.minimum(left, right), torch.maximum(left, right))
+            self._new(node, before, torch.tensor(fresh), torch.minimum(left, right), torch.maximum(left, right))
         found = scaled(before, factor, error)
         for number, places in entries.items():
             found = found + self._picked(number, node, places)
         return found
 
-    def _new(self, before: Signal, rows: Tensor, lower: Tensor, upper: Tensor) -> int:
+    def _new(self, node: Node, before: Signal, rows: Tensor, lower: Tensor, upper: Tensor) -> int:
         """Put activations behind some elements; return their group."""
+        check_size(len(rows), len(rows))
         self.builder.slopes(take(before, rows), lower[rows], upper[rows])
+        self.origins.append((node.name, rows))
         return len(self.builder.layers)
 
     def _picked(self, group: int, node: Node, entries: list[tuple[int, int, Fraction]]) -> Signal:
         """Return multiples of single variables of a group: element, variable, factor."""
         rows, size = math.prod(node.shape), self.builder.layers[group - 1].before.rows
-        if rows * size > LARGEST:
-            raise UnsupportedError(f"its matrix has {rows} x {size} numbers; {LARGEST} are supported")
+        check_size(rows, size)
         centre, radius = (torch.zeros(rows, size, dtype=torch.float64) for _ in range(2))
         places = tuple(torch.tensor(part) for part in list(zip(*entries, strict=True))[:2])
         values = torch.tensor([rounded(factor) for *_, factor in entries], dtype=torch.float64)
