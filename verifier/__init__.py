@@ -1,9 +1,9 @@
 """Sound and complete verification of neural networks.
 
 ``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs, ``lipschitz`` its
-Lipschitz constants, ``monotone`` decides the sign of a derivative, ``robust_radius`` finds how far an input can move, and
-``certified_radii`` proves it for many from one constant. Importing this package is cheap: what a name needs is imported
-when the name is first used.
+Lipschitz constants, ``monotone`` decides the sign of a derivative, ``robust_radius`` finds how far an input can move,
+and ``certified_radii`` proves it for many at once. Importing this package is cheap: what a name needs is imported when
+the name is first used.
 """
 
 from __future__ import annotations

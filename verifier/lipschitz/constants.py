@@ -12,10 +12,11 @@ from torch import Tensor
 from verifier.errors import UnsupportedError, UsageError
 from verifier.graph.graph import Graph
 from verifier.lipschitz.norms import Norm
-from verifier.lipschitz.sdp import solvers
+from verifier.lipschitz.sdp import generic
+from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
 from verifier.lipschitz.sdp.system import System
-from verifier.lipschitz.semidefinite import products, unfit
+from verifier.lipschitz.semidefinite import products, program_of, unfit
 
 METHODS = ("auto", "sdp", "product")
 
@@ -58,7 +59,7 @@ class Constants:
             raise UsageError(
                 f"there is no method {self.method!r} for certified radii; choose from {', '.join(METHODS)}"
             )
-        solvers.check(self.solver)
+        generic.check(self.solver)
         self._norm = Norm.parse(self.norm)
         self.rows = torch.eye(self.graph.n_outputs, dtype=torch.float64)
         self.system: System | None = None
@@ -108,6 +109,6 @@ class Constants:
         if self.system is None or timeout <= 0:
             return math.inf
         part = replace(self.system, output=self.system.output.after(rows))
-        found = solvers.solve(part, self._norm, self.solver, timeout)
+        found = bound(part, program_of(self._norm), timeout=timeout, solver=self.solver)
         self.certified = self.certified and found.certified
         return found.upper

@@ -18,7 +18,8 @@ from verifier.lipschitz.gradients import Gradients
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
 from verifier.lipschitz.result import LipschitzResult, Step
-from verifier.lipschitz.sdp import solvers
+from verifier.lipschitz.sdp import generic
+from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.ops.curves import Curve
@@ -56,6 +57,11 @@ def fits(norm: Norm, rows: Tensor) -> bool:
     return (norm.p, norm.q) in ((2, 2), (math.inf, 1))
 
 
+def program_of(norm: Norm) -> str:
+    """Return the name of the program for a norm that ``fits``; of one output, inf,1 is inf."""
+    return "2" if norm.p == 2 else "inf,1"
+
+
 @dataclass
 class Semidefinite:
     """A run under way: the product of norms first, then a program for each group of rows.
@@ -73,7 +79,7 @@ class Semidefinite:
         timeout: seconds.
         seed: of the points that are sampled.
         watch: called with every step.
-        solver: see ``sdp.solvers``.
+        solver: see ``sdp.bound``.
     """
 
     graph: Graph
@@ -95,7 +101,7 @@ class Semidefinite:
             UsageError: there is no program for the norm, or no such solver.
         """
         self.started = time.monotonic()
-        solvers.check(self.solver)
+        generic.check(self.solver)
         if not fits(self.norm, self.rows):
             raise UsageError(f"there is no semidefinite bound for the norm {self.norm}: use 2, inf or inf,1")
         self.measure = Norm(self.norm.p, math.inf) if len(self.rows) == 1 else self.norm
@@ -121,7 +127,7 @@ class Semidefinite:
             if left <= 0:
                 return "timeout", self.closed
             part = replace(system, output=system.output.after(self.groups[worst]))
-            found = solvers.solve(part, self.measure, self.solver, left)
+            found = bound(part, program_of(self.measure), timeout=left, solver=self.solver)
             open_ones.remove(worst)
             if found.reason != "converged":
                 reasons.append(found.reason)
