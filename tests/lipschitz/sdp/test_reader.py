@@ -22,6 +22,7 @@ from verifier.graph.onnx_import import load
 from verifier.lipschitz.sdp import reference
 from verifier.lipschitz.sdp.reader import Reader, read
 from verifier.lipschitz.sdp.system import Signal, System
+from verifier.ops.equilibrium import Equilibrium
 from verifier.sets import Box
 
 
@@ -50,7 +51,10 @@ def assert_satisfied(graph: Graph, low: float = -1.0, high: float = 1.0, boxes: 
 
     assert len(system.layers) == len(reader.origins)
     for layer, (name, rows), after in zip(system.layers, reader.origins, variables[1:], strict=True):
-        before = difference(source.nodes[name].parents[0])[:, rows]
+        made = source.nodes[name]
+        before = difference(made.parents[0])[:, rows]
+        if isinstance(made.op, Equilibrium):
+            before = before + after @ made.op.weight
         assert_equal(layer.before, before)
         ends = layer.lower * before, layer.upper * before
         slack = 1e-9 * (1 + before.abs())

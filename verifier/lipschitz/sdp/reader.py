@@ -26,6 +26,7 @@ from verifier.lipschitz.sdp.kink import ONE, Kink, rounded, two_slopes
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
 from verifier.lipschitz.sdp.twins import Twins
 from verifier.ops.curves import Curve
+from verifier.ops.equilibrium import Equilibrium
 from verifier.ops.op import Affine
 from verifier.ops.product import Product
 from verifier.sets import Box
@@ -113,6 +114,8 @@ class Reader:
         elif isinstance(op, Curve):
             slopes = two_slopes(op, node.shape)
             found = self._curve(op, node, operands[0]) if slopes is None else self._kinked(node, operands[0], *slopes)
+        elif isinstance(op, Equilibrium):
+            found = self._equilibrium(op, node, operands[0])
         elif isinstance(op, Product):
             raise UnsupportedError("it multiplies values that both depend on the input, and has no bounded slope")
         else:
@@ -168,6 +171,16 @@ class Reader:
         for number, places in entries.items():
             found = found + self._picked(number, node, places)
         return found
+
+    def _equilibrium(self, op: Equilibrium, node: Node, before: Signal) -> Signal:
+        """Read an implicit layer: any two of its solutions satisfy what its activations do."""
+        check_size(before.rows, before.rows)
+        everywhere = torch.full((1, *node.shape), math.inf, dtype=torch.float64)
+        ends = two_slopes(op.curve, node.shape) or slope_range(op.curve, Box(-everywhere, everywhere))
+        lower, upper = (end.reshape(-1) for end in ends)
+        weight = torch.block_diag(*[op.weight.mT.to(torch.float64)] * (before.rows // len(op.weight)))
+        self.origins.append((node.name, torch.arange(before.rows)))
+        return self.builder.implicit(before, weight, torch.minimum(lower, upper), torch.maximum(lower, upper))
 
     def _new(self, node: Node, before: Signal, rows: Tensor, lower: Tensor, upper: Tensor) -> int:
         """Put activations behind some elements; return their group."""
