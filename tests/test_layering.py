@@ -21,8 +21,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.lipschitz",),
     ("verifier.pipeline", "verifier.api", "verifier.describe"),
     ("verifier",),
-    ("verifier.options", "verifier.report", "verifier.interrupts"),
-    ("verifier.slopes_report", "verifier.plot", "verifier.regions", "verifier.runs"),
+    ("verifier.options", "verifier.report", "verifier.interrupts", "verifier.memory"),
+    ("verifier.slopes_report", "verifier.radii_report", "verifier.plot"),
+    ("verifier.regions", "verifier.labelled", "verifier.terminal", "verifier.runs"),
     ("verifier.cli",),
     ("verifier.__main__",),
 )

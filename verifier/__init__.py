@@ -1,8 +1,9 @@
 """Sound and complete verification of neural networks.
 
 ``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs, ``lipschitz`` its
-Lipschitz constants, ``monotone`` decides the sign of a derivative, ``robust_radius`` finds how far an input can move.
-Importing this package is cheap: what a name needs is imported when the name is first used.
+Lipschitz constants, ``monotone`` decides the sign of a derivative, ``robust_radius`` finds how far an input can move,
+and ``certified_radii`` proves it for many at once. Importing this package is cheap: what a name needs is imported when
+the name is first used.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from verifier.api import output_bounds
     from verifier.config import Config
     from verifier.graph.onnx_import import load
+    from verifier.lipschitz.certificates import CertifiedRadii, certified_radii
     from verifier.lipschitz.monotone import Direction, MonotoneResult, monotone, monotone_inputs
     from verifier.lipschitz.radius import RadiusResult, robust_radius
     from verifier.lipschitz.result import LipschitzResult
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from verifier.result import Reason, Result, Verdict
 
 __all__ = [
+    "CertifiedRadii",
     "Config",
     "Direction",
     "LipschitzResult",
@@ -31,6 +34,7 @@ __all__ = [
     "Result",
     "Verdict",
     "__version__",
+    "certified_radii",
     "lipschitz",
     "load",
     "monotone",
@@ -43,6 +47,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
+    "CertifiedRadii": "verifier.lipschitz.certificates",
     "Config": "verifier.config",
     "Direction": "verifier.lipschitz.monotone",
     "LipschitzResult": "verifier.lipschitz.result",
@@ -51,6 +56,7 @@ _HOME = {
     "Reason": "verifier.result",
     "Result": "verifier.result",
     "Verdict": "verifier.result",
+    "certified_radii": "verifier.lipschitz.certificates",
     "load": "verifier.graph.onnx_import",
     "monotone": "verifier.lipschitz.monotone",
     "monotone_inputs": "verifier.lipschitz.monotone",

@@ -11,16 +11,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from verifier import report, runs, slopes_report
+from verifier import radii_report, report, runs, slopes_report
 from verifier.errors import VerifierError
 from verifier.interrupts import Interrupts
+from verifier.memory import collect_again, keep_memory
 from verifier.options import read
 from verifier.runs import located
+from verifier.terminal import watching
 
 if TYPE_CHECKING:
     from verifier.lipschitz.monotone import MonotoneResult
@@ -32,13 +33,6 @@ STARTED = time.monotonic()
 
 DEFECT, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 128 + signal.SIGINT, 141
 """Exit codes besides 0; a process that is told to end (SIGTERM) leaves with 143 likewise."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST_BLOCK, KEPT_MEMORY = 1 << 25, 1 << 30
-"""What the GNU C library calls two settings, and their values: blocks that are reused, and free memory that is kept."""
-
-LEAST_TIMEOUT = 1e-3
-"""Seconds that a run gets where start-up used up the time limit."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,23 +57,6 @@ def leave(code: int) -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
-
-
-def keep_memory() -> None:
-    """Tell the C library not to give large blocks back, where it can be told: each would come back as zeroed pages."""
-    with suppress(OSError, AttributeError, ImportError, TypeError):
-        import ctypes
-
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
-        library.mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
-
-
-def collect_again() -> None:
-    """Switch the garbage collector on again, if ``main`` switched it off; what was imported it never looks at."""
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
 
 
 def run(argv: Sequence[str], started: float) -> int:
@@ -163,30 +140,9 @@ def start(options: argparse.Namespace, started: float, progress: Progress, inter
     collect_again()
     progress.phases["start"] = time.monotonic() - started
     if config.timeout is not None:
-        config = replace(config, timeout=max(config.timeout - progress.phases["start"], LEAST_TIMEOUT))
+        config = replace(config, timeout=max(config.timeout - progress.phases["start"], runs.LEAST_TIMEOUT))
     with watching(started, report.domains) as watch:
         return verify(options.model, spec, config, progress, watch)
-
-
-@contextmanager
-def watching(started: float, describe: Callable[[Any], str]) -> Iterator[Callable[[Any], None] | None]:
-    """Show a line on the terminal that keeps up with the search, if stderr is one."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(stderr=True)
-    with Live(
-        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as live:
-
-        def show(progress: Any) -> None:
-            live.update(Text(f"{time.monotonic() - started:.0f} s: {describe(progress)}"), refresh=True)
-
-        yield show
 
 
 def bounds_command(options: argparse.Namespace, started: float) -> int:
@@ -224,11 +180,13 @@ def lipschitz_command(options: argparse.Namespace, started: float) -> int:
             plot.check(options.plot)
         if options.radius:
             return radius_command(options, started, interrupts)
+        if options.certify is not None:
+            return certify_command(options, started, interrupts)
         graph, boxes = runs.network_and_boxes(options, interrupts)
         collect_again()
         found: list[LipschitzResult] = []
         for k, box in enumerate(boxes):
-            left = share(options.timeout, started, len(boxes) - k)
+            left = runs.share(options.timeout, started, len(boxes) - k)
             with watching(time.monotonic(), slopes_report.progress) as show:
                 found.append(runs.constant(options, graph, box, left, show, interrupts))
             if len(boxes) > 1:
@@ -238,7 +196,7 @@ def lipschitz_command(options: argparse.Namespace, started: float) -> int:
                 break
         interrupts.ignore()
         parts = [result.as_dict() for result in found]
-        keep(options.json, slopes_report.record(parts, "boxes", options, time.monotonic() - started))
+        runs.keep(options.json, slopes_report.record(parts, "boxes", options, time.monotonic() - started))
         if options.plot is not None:
             report.write(options.plot, plot.brackets(found, options.plot))
     return interrupts.code
@@ -254,12 +212,28 @@ def radius_command(options: argparse.Namespace, started: float, interrupts: Inte
         from verifier.lipschitz import radius as _  # noqa: F401  (torch, which must not be cut short)
     collect_again()
     with watching(started, slopes_report.trial) as show:
-        found = runs.radius(options, center, share(options.timeout, started, 1), show, interrupts)
+        found = runs.radius(options, center, runs.share(options.timeout, started, 1), show, interrupts)
     interrupts.ignore()
     print(slopes_report.trials(found), slopes_report.radius(found), sep="\n", flush=True)
-    keep(options.json, slopes_report.record([found.as_dict()], "radii", options, time.monotonic() - started))
+    runs.keep(options.json, slopes_report.record([found.as_dict()], "radii", options, time.monotonic() - started))
     if options.plot is not None:
         report.write(options.plot, plot.radius(found, options.plot))
+    return interrupts.code
+
+
+def certify_command(options: argparse.Namespace, started: float, interrupts: Interrupts) -> int:
+    """Print how far labelled points can move."""
+    with interrupts.held():
+        from verifier.labelled import points_of
+    x, y = points_of(options.certify)
+    with interrupts.held():
+        from verifier.lipschitz import certificates as _  # noqa: F401  (torch, which must not be cut short)
+    collect_again()
+    with watching(started, radii_report.progress) as show:
+        found = runs.certified(options, x, y, runs.share(options.timeout, started, 1), show, interrupts)
+    interrupts.ignore()
+    print(radii_report.text(found), flush=True)
+    runs.keep(options.json, radii_report.record(found, options, time.monotonic() - started))
     return interrupts.code
 
 
@@ -278,23 +252,12 @@ def monotone_command(options: argparse.Namespace, started: float) -> int:
                 print(slopes_report.direction(result), flush=True)
                 parts.append({"box": place, **result.as_dict()})
 
-            runs.directions(options, graph, box, share(options.timeout, started, len(boxes) - k), show, interrupts)
+            runs.directions(options, graph, box, runs.share(options.timeout, started, len(boxes) - k), show, interrupts)
             if interrupts.code:
                 break
         interrupts.ignore()
-        keep(options.json, slopes_report.record(parts, "results", options, time.monotonic() - started))
+        runs.keep(options.json, slopes_report.record(parts, "results", options, time.monotonic() - started))
     return interrupts.code
-
-
-def share(timeout: float, started: float, parts: int) -> float:
-    """Return a part of the time left; never nothing."""
-    return max((timeout - (time.monotonic() - started)) / parts, LEAST_TIMEOUT)
-
-
-def keep(path: Path | None, data: dict[str, Any]) -> None:
-    """Write JSON, if that was asked for."""
-    if path is not None:
-        report.write(path, report.to_json(data))
 
 
 def inspect_command(options: argparse.Namespace, started: float) -> int:

@@ -79,13 +79,17 @@ def add_lipschitz(commands: Any) -> None:
     lipschitz.add_argument("--norm", metavar="P|P,Q", type=norm, default="inf", help="inf, 2 or 1; input and output")
     lipschitz.add_argument("--output", metavar="J|J-K", type=output, help="one output, or a difference; else all")
     lipschitz.add_argument("--inputs", metavar="I,J,...", type=indices, help="those that may change; the others range")
-    lipschitz.add_argument("--method", choices=("auto", "clarke", "product"), default="auto")
+    lipschitz.add_argument("--method", choices=("auto", "clarke", "product", "sdp"), default="auto")
+    lipschitz.add_argument(
+        "--solver", metavar="auto|barrier|cvxpy:NAME", default="auto", help="of semidefinite programs"
+    )
     lipschitz.add_argument(
         "--timeout", metavar="S", type=seconds, default=60.0, help="start-up included; 60 by default"
     )
     lipschitz.add_argument("--gap", metavar="G", type=number, default=1e-4, help="relative width at which to stop")
     lipschitz.add_argument("--seed", metavar="N", type=at_least(0), default=0)
     lipschitz.add_argument("--radius", action="store_true", help="find a ball about --center that keeps its label")
+    lipschitz.add_argument("--certify", metavar="DATA.npz", type=Path, help="prove radii about points x of labels y")
     lipschitz.add_argument("--plot", metavar="FILE", type=Path, help="draw the bounds against time (or the radius)")
     lipschitz.add_argument("--json", metavar="FILE", type=Path)
 
@@ -228,7 +232,10 @@ def check_region(options: argparse.Namespace) -> None:
     Raises:
         UsageError: with what is missing, or too much.
     """
-    radius = options.command == "lipschitz" and options.radius
+    slopes = options.command == "lipschitz"
+    if slopes and options.certify is not None:
+        check_certify(options)
+    radius = slopes and options.radius
     if options.spec is not None and options.center is not None:
         raise UsageError("--spec and --center both name a set of inputs: choose one")
     if radius and (options.center is None or options.eps is not None):
@@ -242,15 +249,26 @@ def check_region(options: argparse.Namespace) -> None:
     for name in ("eps", "ball", "clip"):
         if options.center is None and getattr(options, name) is not None:
             raise UsageError(f"--{name} is about a ball: it needs --center X.npy")
-    if options.command == "monotone" and options.spec is None and options.center is None:
+    somewhere = options.spec is not None or options.center is not None
+    if options.command == "monotone" and not somewhere:
         raise UsageError("a set of inputs is needed: --spec SPEC.vnnlib, or --center X.npy --eps E")
-    if (
-        options.command == "lipschitz"
-        and options.method == "clarke"
-        and options.spec is None
-        and options.center is None
-    ):
+    if slopes and options.method == "clarke" and not somewhere:
         raise UsageError("--method clarke needs a set of inputs: --spec SPEC.vnnlib, or --center X.npy --eps E")
+    if slopes and options.solver != "auto" and options.method != "sdp" and (options.method != "auto" or somewhere):
+        raise UsageError("--solver is of semidefinite programs: it goes with --method sdp")
+
+
+def check_certify(options: argparse.Namespace) -> None:
+    """Refuse options that have no meaning for radii about labelled points.
+
+    Raises:
+        UsageError: with what goes.
+    """
+    others = (options.spec, options.center, options.eps, options.ball, options.clip, options.output, options.inputs)
+    if any(option is not None for option in (*others, options.plot)) or options.radius or options.method == "clarke":
+        raise UsageError("--certify goes with --norm, --method sdp or product, --solver, --timeout and --json alone")
+    if options.norm not in ("2", "inf"):
+        raise UsageError(f"--certify proves radii in the norms 2 and inf, not {options.norm}")
 
 
 def named_files(files: list[Path], networks: list[str]) -> tuple[Path | dict[str, Path], Path]:

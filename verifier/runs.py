@@ -6,6 +6,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,18 @@ from verifier.errors import VerifierError
 from verifier.interrupts import Interrupts
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from specs import InputSet
     from specs.sets import Array
     from verifier.graph.graph import Graph
+    from verifier.lipschitz.certificates import CertifiedRadii
     from verifier.lipschitz.monotone import MonotoneResult
     from verifier.lipschitz.radius import RadiusResult, Trial
     from verifier.lipschitz.result import LipschitzResult, Step
+
+LEAST_TIMEOUT = 1e-3
+"""Seconds that a run gets where start-up used up the time limit."""
 
 
 def check_files(options: argparse.Namespace, *outputs: Path | None) -> None:
@@ -28,7 +35,8 @@ def check_files(options: argparse.Namespace, *outputs: Path | None) -> None:
     Raises:
         UsageError: with the path.
     """
-    given = [path for path in (options.spec, options.center, options.model) if path is not None]
+    data = getattr(options, "certify", None)
+    given = [path for path in (options.spec, options.center, data, options.model) if path is not None]
     report.check_outputs((options.json, *outputs), given)
     report.check_inputs(given)
 
@@ -68,7 +76,13 @@ def constant(
 
     steps: list[Step] = []
     started = time.monotonic()
-    extra = {"method": options.method, "inputs": options.inputs, "gap": options.gap, "seed": options.seed}
+    extra = {
+        "method": options.method,
+        "solver": options.solver,
+        "inputs": options.inputs,
+        "gap": options.gap,
+        "seed": options.seed,
+    }
     try:
         watch = noting(steps, show)
         return lipschitz(graph, box, options.norm, options.output, timeout=timeout, watch=watch, **extra)
@@ -108,6 +122,29 @@ def radius(
     return RadiusResult(found, label, tuple(steps), ball, "interrupted", time.monotonic() - started)
 
 
+def certified(
+    options: argparse.Namespace,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    timeout: float,
+    show: Callable[[CertifiedRadii], None] | None,
+    interrupts: Interrupts,
+) -> CertifiedRadii:
+    """Find radii about labelled points."""
+    from verifier.lipschitz.certificates import certified_radii
+
+    steps: list[CertifiedRadii] = []
+    extra = {"method": options.method, "solver": options.solver, "timeout": timeout}
+    try:
+        return certified_radii(options.model, x, y, options.norm, watch=noting(steps, show), **extra)
+    except VerifierError as error:
+        raise located(error, options.model, options.certify) from error
+    except Exception:
+        if not (interrupts.code and steps):
+            raise
+    return replace(steps[-1], reason="interrupted")
+
+
 def directions(
     options: argparse.Namespace,
     graph: Graph,
@@ -127,6 +164,17 @@ def directions(
     except (Exception, KeyboardInterrupt):
         if not interrupts.code:
             raise
+
+
+def share(timeout: float, started: float, parts: int) -> float:
+    """Return a part of the time left; never nothing."""
+    return max((timeout - (time.monotonic() - started)) / parts, LEAST_TIMEOUT)
+
+
+def keep(path: Path | None, data: dict[str, Any]) -> None:
+    """Write JSON, if that was asked for."""
+    if path is not None:
+        report.write(path, report.to_json(data))
 
 
 def noting(steps: list[Any], show: Callable[[Any], None] | None) -> Callable[[Any], None]:

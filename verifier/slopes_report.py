@@ -57,7 +57,8 @@ def bracket(result: LipschitzResult) -> str:
 
 def progress(step: Step) -> str:
     """Return what a run has reached."""
-    return f"{rounded(step.lower, up=False)} <= Lipschitz constant <= {rounded(step.upper, up=True)}, {step.method}"
+    ends = f"{rounded(step.lower, up=False)} <= Lipschitz constant <= {rounded(step.upper, up=True)}"
+    return f"{ends}, gap {gap(step.lower, step.upper)}, {step.method}"
 
 
 def trials(result: RadiusResult) -> str:

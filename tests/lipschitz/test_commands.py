@@ -60,11 +60,16 @@ def test_a_table_and_a_bracket(norm: str, constant: float, command: Command, fol
 def test_without_a_set_it_is_global(command: Command, folder: Path) -> None:
     answer = command("lipschitz", "net.onnx", "--json", "out.json")
     assert (answer.code, answer.err) == (0, "")
+    ((lower, upper),) = brackets(answer.out)
+    assert lower <= 3 <= upper
+    assert upper == pytest.approx(3, rel=1e-5)
+    data = json.loads((folder / "out.json").read_text())
+    assert (data["certified"], data["closed"]) == (True, True)
+    answer = command("lipschitz", "net.onnx", "--method", "product", "--json", "out.json")
     (line,) = answer.out.splitlines()
     assert line.startswith("Lipschitz constant <= 3")
     data = json.loads((folder / "out.json").read_text())
-    assert data["lower"] is None
-    assert data["method"] == "product"
+    assert (data["lower"], data["method"], data["reason"]) == (None, "product", "one pass")
 
 
 @pytest.mark.parametrize("ball", ["inf", "2", "1"])
@@ -255,7 +260,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "plot-folder": ((*LOCAL, "--plot", "nowhere/out.png"), ("nowhere/out.png", "no folder")),
     "plot-format": ((*LOCAL, "--plot", "out.docx"), ("out.docx", ".png")),
     "clarke": (("lipschitz", "net.onnx", "--method", "clarke"), ("clarke", "--spec")),
-    "product": (("lipschitz", "net.onnx", "--norm", "inf,1"), ("product",)),
+    "product": (("lipschitz", "net.onnx", "--norm", "1,inf"), ("product",)),
+    "sdp-norm": ((*LOCAL, "--method", "sdp", "--norm", "1"), ("semidefinite", "1,1", "inf")),
+    "solver": (("lipschitz", "net.onnx", "--solver", "simplex"), ("'simplex'", "barrier", "cvxpy:NAME")),
+    "solver-name": (("lipschitz", "net.onnx", "--solver", "cvxpy:GUESS"), ("'GUESS'", "CLARABEL")),
+    "solver-clarke": ((*LOCAL, "--solver", "barrier"), ("--solver", "--method sdp")),
     "timeout": ((*LOCAL, "--timeout", "0"), ("timeout",)),
     "radius-eps": (("lipschitz", "net.onnx", "--center", "x.npy", "--eps", "1", "--radius"), ("--radius",)),
     "radius-label": (("lipschitz", "net.onnx", "--center", "x.npy", "--radius"), ("2 outputs",)),

@@ -15,20 +15,21 @@ from torch import Tensor
 import specs
 from specs import InputSet, Spec
 from verifier.balls import sets_of
-from verifier.errors import ShapeError, UsageError
+from verifier.errors import ShapeError, UnsupportedError, UsageError
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
 from verifier.lipschitz.local import LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
 from verifier.lipschitz.result import LipschitzResult, Step
+from verifier.lipschitz.semidefinite import Semidefinite, unfit
 from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
     import onnx
 
-METHODS = ("auto", "clarke", "product")
+METHODS = ("auto", "clarke", "product", "sdp")
 
 GAP = 1e-4
 """Relative width of a bracket that is narrow enough."""
@@ -41,6 +42,7 @@ def lipschitz(
     output: int | str | None = None,
     *,
     method: str = "auto",
+    solver: str = "auto",
     inputs: Sequence[int] | None = None,
     timeout: float | None = 60.0,
     gap: float = GAP,
@@ -55,8 +57,11 @@ def lipschitz(
             holds everywhere.
         norm: at the input and at the output: ``inf``, ``2`` or ``1``, or two of them as in ``inf,1``.
         output: an index, ``"3-7"`` for the difference of two, or None for all.
-        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``product`` multiplies the layers' norms;
-            ``auto`` is the former where it can be.
+        method: ``clarke`` bounds the Clarke Jacobian and needs a region; ``sdp`` solves semidefinite programs, for the
+            norms 2, inf and inf,1, and of one output 2 or inf at the input; ``product`` multiplies the layers' norms.
+            ``auto`` is ``clarke`` with a region; without one ``sdp``, or ``product`` where that is not for the norm,
+            the size or an operator of the network.
+        solver: of semidefinite programs: ``auto``, ``barrier``, or one of cvxpy's as in ``cvxpy:CLARABEL``.
         inputs: indices of those that may change, if not all; the others only range.
         timeout: seconds, or None for no limit.
         gap: relative width of the bracket at which to stop.
@@ -74,7 +79,7 @@ def lipschitz(
 
     Property: sound in floating point. In the norms that are row or column norms, and in 2,2, complete in the limit for
     piecewise linear networks, but for activation patterns that occur without an interior: these count as well.
-    Source: Shi et al., NeurIPS 2022 (arXiv:2210.07394).
+    Source: Shi et al., NeurIPS 2022 (arXiv:2210.07394); of semidefinite bounds see ``sdp``.
     """
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
@@ -82,14 +87,33 @@ def lipschitz(
         raise UsageError("the method clarke needs a region: a property, or a centre and a radius")
     wanted, graph = Norm.parse(norm), model if isinstance(model, Graph) else load(model)
     rows = output_rows(output, graph.n_outputs).to(graph.device)
-    if region is None or method == "product":
+    if method == "product":
         return _product(graph, wanted, rows, output)
-    box = box_of(region, graph)
+    why_not = unfit(graph, wanted, rows) if region is None and method == "auto" else ""
+    if why_not:
+        return _product(graph, wanted, rows, output, why_not)
+    box = None if region is None else box_of(region, graph)
     mask = None if inputs is None else input_mask(inputs, graph.n_inputs).to(graph.device)
     limit = math.inf if timeout is None else timeout
+
+    def start() -> LocalLipschitz | Semidefinite:
+        if box is None or method == "sdp":
+            return Semidefinite(graph, box, wanted, rows, mask, gap, limit, seed, watch, solver)
+        return LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
+
+    try:
+        return _finished(start, wanted, named(output))
+    except UnsupportedError as error:
+        if method != "auto" or box is not None:
+            raise
+        return _product(graph, wanted, rows, output, str(error))
+
+
+def _finished(start: Callable[[], LocalLipschitz | Semidefinite], norm: Norm, output: str) -> LipschitzResult:
+    """Start a run and let it end, by itself or otherwise."""
     run, closed, begun = None, False, time.monotonic()
     try:
-        run = LocalLipschitz(graph, box, wanted, rows, mask, gap, limit, seed, watch)
+        run = start()
         reason, closed = run.run()
     except KeyboardInterrupt:
         reason = "interrupted"
@@ -98,19 +122,19 @@ def lipschitz(
             raise
         reason = "memory"
     if run is None:
-        spent = time.monotonic() - begun
-        return LipschitzResult(math.inf, None, str(wanted), named(output), "none", spent, False, reason)
-    return run.result(named(output), reason, closed)
+        return LipschitzResult(math.inf, None, str(norm), output, "none", time.monotonic() - begun, False, reason)
+    return run.result(output, reason, closed)
 
 
-def _product(graph: Graph, norm: Norm, rows: Tensor, output: int | str | None) -> LipschitzResult:
-    """Multiply the norms of the layers."""
+def _product(graph: Graph, norm: Norm, rows: Tensor, output: int | str | None, why_alone: str = "") -> LipschitzResult:
+    """Multiply the norms of the layers; say why there is nothing better."""
     started = time.monotonic()
     if norm.p != norm.q:
         raise UsageError(f"the product of norms is there for inf, 2 and 1, not for {norm}")
     upper = product(graph, norm.p, None if output is None else rows)
     seconds = time.monotonic() - started
-    return LipschitzResult(upper, None, str(norm), named(output), "product", seconds, False, "one pass")
+    reason = f"one pass; no semidefinite bound: {why_alone}" if why_alone else "one pass"
+    return LipschitzResult(upper, None, str(norm), named(output), "product", seconds, False, reason)
 
 
 def named(output: int | str | None) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from verifier.errors import UsageError
 from verifier.lipschitz.sdp.gains import acyclic, product
+from verifier.lipschitz.sdp.generic import OWN, Generic, check
 from verifier.lipschitz.sdp.guarantee import guarantee
 from verifier.lipschitz.sdp.interior import Interior
 from verifier.lipschitz.sdp.program import Program
@@ -24,7 +25,14 @@ NORMS = ("2", "inf", "inf,1")
 """Of the input and the output: 2 to 2, infinity to infinity, and infinity to 1."""
 
 
-def bound(system: System, norm: str = "2", *, timeout: float | None = 60.0, gap: float = 1e-8) -> SdpResult:
+def bound(
+    system: System,
+    norm: str = "2",
+    *,
+    timeout: float | None = 60.0,
+    gap: float = 1e-8,
+    solver: str = "auto",
+) -> SdpResult:
     """Bound the Lipschitz constant of a system on the whole space.
 
     Args:
@@ -32,14 +40,16 @@ def bound(system: System, norm: str = "2", *, timeout: float | None = 60.0, gap:
         norm: ``2``, ``inf`` (the greatest of the bounds of the outputs one by one), or ``inf,1``, from the norm
             infinity to the sum of the outputs' absolute values.
         timeout: seconds until the solver stops where it is, or None for no limit; proving comes after it.
-        gap: of the program and its dual, relative, at which to stop.
+        gap: of the program and its dual, relative, at which to stop; cvxpy's solvers have tolerances of their own.
+        solver: ``auto`` or ``barrier``, the interior-point method of ``sdp.interior``; or one of cvxpy's as in
+            ``cvxpy:CLARABEL``, whose multipliers are proved in the same way.
 
     Returns:
         A certified bound, never above the product of the layers' gains; a looser one if the time was too short. It is
         infinite where an implicit network could not be proved well-posed.
 
     Raises:
-        UsageError: no such norm.
+        UsageError: no such norm, or no such solver.
 
     Property: sound in floating point, for all matrices within their radii; incomplete. Cost: some 10 to 30 steps, each
     of a few products of matrices as large as all variables together.
@@ -47,13 +57,14 @@ def bound(system: System, norm: str = "2", *, timeout: float | None = 60.0, gap:
     """
     if norm not in NORMS:
         raise UsageError(f"there is no semidefinite bound for norm {norm!r}; choose one of {', '.join(NORMS)}")
+    check(solver)
     started = time.monotonic()
     limit = math.inf if timeout is None else timeout
     tasks = [_row(system, k) for k in range(system.output.rows)] if norm == "inf" else [system]
     answers = []
     for k, task in enumerate(tasks):
         left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
-        answers.append(_program(alive(task), norm != "2", Interior(gap, max(left, 0.0))))
+        answers.append(_program(alive(task), norm != "2", _method(solver, gap, max(left, 0.0))))
     whole = product(system, norm)
     upper = max(answer.proof.upper for answer in answers)
     open_ones = [answer.reason for answer in answers if answer.reason != "converged"]
@@ -85,7 +96,11 @@ class _Answer:
     multipliers: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
-def _program(system: System, infinite: bool, method: Interior) -> _Answer:
+def _method(solver: str, gap: float, timeout: float) -> Interior | Generic:
+    return Interior(gap, timeout) if solver in OWN else Generic(solver, timeout)
+
+
+def _program(system: System, infinite: bool, method: Interior | Generic) -> _Answer:
     """Solve and prove one program."""
     open_proof = Proof(math.inf, 0.0, -math.inf)
     if not system.output.blocks and acyclic(system):

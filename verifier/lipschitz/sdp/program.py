@@ -33,6 +33,7 @@ class Program:
 
     def __init__(self, system: System, infinite: bool, first: Tensor) -> None:
         """Lay the variables out, and take a strictly feasible point."""
+        self.system = system
         self.infinite, self.first = infinite, first
         self.form = form = Stacked.of(system)
         self.size = form.size + (len(form.output) if infinite else 0)

@@ -65,11 +65,22 @@ def system(network: System, norm: str = "2", solver: str = "CLARABEL") -> float:
     The norms are ``2``, ``inf,1`` (from the largest input to the sum of the outputs), and ``inf``, the greatest of the
     bounds of the outputs one by one.
     """
+    rows = [None] if norm != "inf" else [slice(k, k + 1) for k in range(network.output.rows)]
+    values = [float(program(network, norm != "2", row)[0].solve(solver=solver)) for row in rows]
+    return max(values) if norm != "2" else float(np.sqrt(max(values[0], 0.0)))
+
+
+def program(network: System, infinite: bool, rows: slice | None = None) -> tuple[Any, list[Any]]:
+    """Return the program of a system for the norm 2, or for inf,1, of some of its outputs; and its variables.
+
+    These are rho, or tau and mu, and then the multipliers of each layer.
+    """
     cp: Any = import_module("cvxpy")
 
     sizes = [network.inputs, *(layer.before.rows for layer in network.layers)]
-    total, output = sum(sizes), _rows(network.output, sizes)
+    total, output = sum(sizes), _rows(network.output, sizes)[rows or slice(None)]
     form: Any = np.zeros((total, total))  # at least 0 for all slopes
+    multipliers = []
     for k, layer in enumerate(network.layers, start=1):
         after = np.eye(total)[sum(sizes[:k]) : sum(sizes[: k + 1])]
         before, numbers = _rows(layer.before, sizes), layer.ties.tolist()
@@ -78,17 +89,15 @@ def system(network: System, norm: str = "2", solver: str = "CLARABEL") -> float:
         high = layer.upper.numpy()[:, None] * before - after
         half = low.T @ cp.diag(np.eye(t.size)[numbers] @ t) @ high
         form = form + half + half.T
+        multipliers.append(t)
     first = np.eye(total)[: sizes[0]]
-    if norm == "2":
+    if not infinite:
         rho = cp.Variable()
         matrix = rho * (first.T @ first) - output.T @ output - form
-        return float(np.sqrt(max(_solve(rho, [_psd(matrix)], solver), 0.0)))
-    tau, found = cp.Variable(sizes[0], nonneg=True), []
-    for rows in [output] if norm == "inf,1" else np.split(output, len(output)):
-        mu = cp.Variable(len(rows), nonneg=True)
-        matrix = cp.bmat([[first.T @ cp.diag(tau) @ first - form, -rows.T], [-rows, cp.diag(mu)]])
-        found.append(_solve((cp.sum(tau) + cp.sum(mu)) / 2, [_psd(matrix)], solver))
-    return max(found)
+        return cp.Problem(cp.Minimize(rho), [_psd(matrix)]), [rho, *multipliers]
+    tau, mu = cp.Variable(sizes[0], nonneg=True), cp.Variable(len(output), nonneg=True)
+    matrix = cp.bmat([[first.T @ cp.diag(tau) @ first - form, -output.T], [-output, cp.diag(mu)]])
+    return cp.Problem(cp.Minimize((cp.sum(tau) + cp.sum(mu)) / 2), [_psd(matrix)]), [tau, mu, *multipliers]
 
 
 def _rows(signal: Signal, sizes: list[int]) -> Matrix:
