@@ -31,8 +31,8 @@ BACK, NEAR = 0.9, 0.97
 CENTRED = 0.5
 """The Newton decrement at which a point counts as near the central path."""
 
-CENTRING = 12
-"""Steps to the central path at most."""
+CENTRING, SHRINK = 40, 0.7
+"""Steps to the central path at most, and how far each goes to the boundary: further, it would have to come back."""
 
 STALLED = 1e-4
 """Steps shorter than that lead nowhere."""
@@ -70,7 +70,7 @@ class Outcome:
     """Where a run ended.
 
     Attributes:
-        y: the last point, strictly feasible up to rounding.
+        y: the last point, or the best where it has not converged; strictly feasible up to rounding.
         gap: between the objectives of the pair, relative; an estimate.
         infeasibility: of the dual, relative.
         iterations: of them.
@@ -104,9 +104,10 @@ class Interior:
         assert factors is not None, "steps stay strictly feasible"
         inverse = [torch.cholesky_inverse(factor) for factor in factors]
         degree = sum(block.shape[0] * block.shape[1] for block in z)
-        gap, lack, reason, count = math.inf, math.inf, "iterations", 0
+        gap, lack, reason, count, best = math.inf, math.inf, "iterations", 0, y
         for count in range(self.iterations + 1):
             objective = float(model.cost @ y)
+            best = y if objective <= float(model.cost @ best) else best
             rest = model.cost - model.adjoint(x)
             gap = (_inner(x, z) + float((rest * y).abs().sum())) / max(abs(objective), 1e-12)
             lack = float(rest.norm() / (1 + model.cost.norm()))
@@ -128,7 +129,7 @@ class Interior:
             y, z, factors = fresh
             x = [a + primal * b for a, b in zip(x, dx, strict=True)]
             inverse = [torch.cholesky_inverse(factor) for factor in factors]
-        return Outcome(y, gap, lack, count, reason)
+        return Outcome(y if reason == "converged" else best, gap, lack, count, reason)
 
 
 def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
@@ -178,7 +179,7 @@ def _search(model: Model, y: Tensor, dy: Tensor, dz: Blocks, factors: Blocks) ->
         rates.append(found.flatten())
     rate = torch.cat(rates)
     least = float(rate.min())
-    low, high = 0.0, 0.99 / -least if least < 0 else 1e3
+    low, high = 0.0, SHRINK / -least if least < 0 else 1e3
     for _ in range(40):  # bisection: the function is convex
         middle = (low + high) / 2
         if float((rate / (1 + middle * rate)).sum()) > 0:
