@@ -1,8 +1,9 @@
 """Sound and complete verification of neural networks.
 
-``load`` reads a network, ``verify`` decides a property of it, ``output_bounds`` bounds its outputs, ``lipschitz`` its
-Lipschitz constants, ``monotone`` decides the sign of a derivative, ``robust_radius`` finds how far an input can move,
-and ``certified_radii`` proves it for many at once. Importing this package is cheap: what a name needs is imported when
+``load`` reads a network, ``verify`` decides a property of it, ``certify`` robustness at many points, ``bounds`` (or
+``output_bounds``) bounds its outputs, ``lipschitz`` its Lipschitz constants, ``monotone`` decides the sign of a
+derivative, ``robust_radius`` finds how far an input can move, and ``certified_radii`` proves it for many at once.
+Networks are ONNX files or models, or torch modules. Importing this package is cheap: what a name needs is imported when
 the name is first used.
 """
 
@@ -12,8 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verifier import lipschitz
+    from verifier import bounds, lipschitz
     from verifier.api import output_bounds
+    from verifier.certification import Certified, Standing, certify
     from verifier.config import Config
     from verifier.graph.onnx_import import load
     from verifier.lipschitz.certificates import CertifiedRadii, certified_radii
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from verifier.result import Reason, Result, Verdict
 
 __all__ = [
+    "Certified",
     "CertifiedRadii",
     "Config",
     "Direction",
@@ -32,9 +35,12 @@ __all__ = [
     "RadiusResult",
     "Reason",
     "Result",
+    "Standing",
     "Verdict",
     "__version__",
+    "bounds",
     "certified_radii",
+    "certify",
     "lipschitz",
     "load",
     "monotone",
@@ -47,6 +53,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
+    "Certified": "verifier.certification",
     "CertifiedRadii": "verifier.lipschitz.certificates",
     "Config": "verifier.config",
     "Direction": "verifier.lipschitz.monotone",
@@ -55,8 +62,10 @@ _HOME = {
     "RadiusResult": "verifier.lipschitz.radius",
     "Reason": "verifier.result",
     "Result": "verifier.result",
+    "Standing": "verifier.certification",
     "Verdict": "verifier.result",
     "certified_radii": "verifier.lipschitz.certificates",
+    "certify": "verifier.certification",
     "load": "verifier.graph.onnx_import",
     "monotone": "verifier.lipschitz.monotone",
     "monotone_inputs": "verifier.lipschitz.monotone",
@@ -68,8 +77,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from the module that defines it."""
-    if name == "lipschitz":  # a package that can be called
-        return import_module("verifier.lipschitz")
+    if name in ("bounds", "lipschitz"):  # packages that can be called
+        return import_module(f"verifier.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

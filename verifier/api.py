@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 import specs
 from specs import InputSet, Spec
@@ -18,8 +19,8 @@ from verifier.balls import Ball, sets_of
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Method, bound_nodes
 from verifier.bounds.windows import CHUNK, pieces
 from verifier.errors import ShapeError, UsageError
+from verifier.export import graph_of
 from verifier.graph.graph import INPUT, OUTPUT, Graph
-from verifier.graph.onnx_import import load
 from verifier.search.root import Root
 from verifier.sets import Box
 
@@ -46,15 +47,20 @@ class OutputBounds:
 
 
 def output_bounds(
-    model: Graph | str | Path | onnx.ModelProto, region: Spec | InputSet | str | Path, method: str = "crown"
+    model: Graph | str | Path | onnx.ModelProto | nn.Module,
+    region: Spec | InputSet | str | Path,
+    method: str = "crown",
+    *,
+    example_input: Any = None,
 ) -> list[OutputBounds]:
     """Bound every output over each distinct input box of a property.
 
     Args:
-        model: a network in float64, or what to read it from.
-        region: a property, its file, or one box.
+        model: a network in float64, or what to read it from; or a torch module.
+        region: a property, its file, or one set.
         method: ``interval``, ``forward``, ``crown`` or ``alpha``, from cheap to tight. Each is intersected with
             intervals; ``crown`` also with forward bounds where few inputs vary, and ``alpha`` with ``crown``.
+        example_input: of a torch module; a row of zeros by default.
 
     Returns:
         One entry for each box, in the order of the property's cases.
@@ -69,7 +75,8 @@ def output_bounds(
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
     property_ = specs.load(region) if isinstance(region, (str, Path)) else region
-    graph = model if isinstance(model, Graph) else load(model)
+    size = property_.n_inputs if isinstance(property_, Spec) else property_.lower.size
+    graph = graph_of(model, example_input, size)
     sets = distinct_boxes(property_, graph)
     widest = max(math.prod(node.shape) for node in graph.nodes.values())
     together = max(1, CHUNK[graph.device.type] // (2 * graph.n_outputs * widest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,47 +13,110 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+from verifier.errors import ModelError, UsageError
+from verifier.graph.graph import Graph
 from verifier.graph.lower.equilibrium import body
+from verifier.graph.onnx_import import load
 from verifier.layers import DOMAIN, Equilibrium
 
 OPSET = 17
 
 
-def export(module: nn.Module, example: Tensor, path: str | Path | None = None) -> onnx.ModelProto:
-    """Write a module as a model of standard operators; its input is ``x`` and its output ``y``.
+def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], path: str | Path | None = None) -> onnx.ModelProto:
+    """Write a module as a model of standard operators; a single input is ``x`` and a single output ``y``.
 
     Args:
-        module: is traced in evaluation mode; an equilibrium layer becomes a Loop.
-        example: an input, of the shape that the model will have.
+        module: is traced in evaluation mode; an equilibrium layer becomes a Loop. It is left as it was.
+        example: an input, or several, of the shapes that the model will have.
         path: where to write the model, if anywhere.
 
     Returns:
         The model.
+
+    Raises:
+        UsageError: the module does not take such an input.
+        ModelError: torch cannot export it.
     """
-    buffer, training = io.BytesIO(), module.training
-    implicit = any(isinstance(part, Equilibrium) for part in module.modules())
+    arguments = example if isinstance(example, tuple) else (example,)
+    training = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the newer exporter needs another package
-            torch.onnx.export(
-                module,
-                (example,),
-                buffer,  # type: ignore[arg-type]
-                input_names=["x"],
-                output_names=["y"],
-                opset_version=OPSET,
-                dynamo=False,
-                custom_opsets={DOMAIN: 1} if implicit else None,
-            )
+        with torch.no_grad():
+            outputs = _called(module, arguments)
+        model = _traced(module, arguments, isinstance(outputs, Tensor))
     finally:
-        module.train(training)
-    model = onnx.load_from_string(buffer.getvalue())
+        for part, mode in training.items():
+            part.train(mode)
     spelled_out(model)
     onnx.checker.check_model(model)
     if path is not None:
         onnx.save(model, path)
     return model
+
+
+def as_onnx(model: Any, example: Any = None, n_inputs: int | None = None) -> Any:
+    """Export a module; leave anything else as it is.
+
+    Without an example, one row of ``n_inputs`` zeros is tried, of the type of the module's parameters.
+
+    Raises:
+        UsageError: an example is needed, or does not fit.
+        ModelError: torch cannot export the module.
+    """
+    if not isinstance(model, nn.Module):
+        if example is not None:
+            raise UsageError("example_input is for torch modules; a file or a graph knows its input")
+        return model
+    if example is None:
+        if n_inputs is None:
+            raise UsageError("a torch module needs example_input, a tensor of the shape of its input")
+        example = torch.zeros(1, n_inputs, dtype=next((part.dtype for part in model.parameters()), torch.float32))
+    return export(model, example)
+
+
+def graph_of(model: Any, example: Any = None, n_inputs: int | None = None) -> Graph:
+    """Read a network from whatever describes it: a graph as it is, a file, a model in memory or a torch module.
+
+    Raises:
+        UsageError: see ``as_onnx``.
+        ModelError: the model cannot be read.
+    """
+    return model if isinstance(model, Graph) else load(as_onnx(model, example, n_inputs))
+
+
+def _called(module: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
+    """Call a module as a user would, for errors that are about the input."""
+    try:
+        return module(*arguments)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shapes = ", ".join(str(list(part.shape)) for part in arguments)
+        raise UsageError(f"the module does not take an input of shape {shapes}: {_line(error)}") from None
+
+
+def _traced(module: nn.Module, arguments: tuple[Tensor, ...], single: bool) -> onnx.ModelProto:
+    """Export by tracing; the newer exporter of torch needs another package."""
+    buffer = io.BytesIO()
+    implicit = any(isinstance(part, Equilibrium) for part in module.modules())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                arguments,
+                buffer,  # type: ignore[arg-type]  # it takes files as well
+                input_names=["x"] if len(arguments) == 1 else None,
+                output_names=["y"] if single else None,
+                opset_version=OPSET,
+                dynamo=False,
+                custom_opsets={DOMAIN: 1} if implicit else None,
+            )
+    except Exception as error:  # noqa: BLE001  the exporter's errors have no common base
+        raise ModelError(f"torch cannot export the module to ONNX: {_line(error)}") from None
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def spelled_out(model: onnx.ModelProto) -> None:

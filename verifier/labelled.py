@@ -1,17 +1,23 @@
-"""Points and their labels, as files hold them."""
+"""Points and their labels: from files, and checked against a network."""
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from verifier.errors import UsageError
+from verifier.errors import ShapeError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from verifier.graph.graph import Graph
 
 POINTS, LABELS = ("x", "X", "inputs"), ("y", "labels")
 """Names that the two arrays of a file may have."""
@@ -43,3 +49,43 @@ def _one_of(data: Any, names: Sequence[str], path: Path) -> npt.NDArray[Any]:
         raise UsageError(f"{path}: one array named {', '.join(names[:-1])} or {names[-1]} is needed; {found}")
     array: npt.NDArray[Any] = data[there[0]]
     return array
+
+
+def labelled(x: npt.ArrayLike, y: npt.ArrayLike, graph: Graph) -> tuple[Tensor, Tensor]:
+    """Return points ``(N, n)`` and labels ``(N,)`` of a classifier, in float64 on its device.
+
+    Raises:
+        UsageError, ShapeError: with what is wrong of them.
+    """
+    points, labels = np.asarray(x), np.asarray(y)
+    if points.dtype.kind not in "fiub":
+        raise UsageError(f"points are real numbers, not {points.dtype}")
+    if labels.dtype.kind not in "iu":
+        raise UsageError(f"labels are whole numbers, not {labels.dtype}")
+    if points.ndim < 2 or not len(points):
+        raise ShapeError(f"points of shape {points.shape}: (N, {graph.n_inputs}) is needed, N at least 1")
+    if labels.shape != (len(points),):
+        raise ShapeError(f"{len(points)} points need as many labels, (N,), and there are some of shape {labels.shape}")
+    _fits(points.shape[1:], graph)
+    if graph.n_outputs < 2:
+        raise UsageError("a classifier has at least 2 outputs to compare")
+    flat = points.reshape(len(points), -1).astype(np.float64)
+    bad = np.argwhere(~np.isfinite(flat))
+    if len(bad):
+        raise UsageError(f"point {bad[0][0]}: number {bad[0][1]} is {flat[tuple(bad[0])]}, which is not finite")
+    strange = np.flatnonzero((labels < 0) | (labels >= graph.n_outputs))
+    if strange.size:
+        place = strange[0]
+        raise UsageError(f"point {place}: there is no label {labels[place]}: the network has {graph.n_outputs} outputs")
+    import torch
+
+    return torch.from_numpy(flat).to(graph.device), torch.from_numpy(labels.astype(np.int64)).to(graph.device)
+
+
+def _fits(shape: tuple[int, ...], graph: Graph) -> None:
+    """Refuse points whose axes are not those of the input: their order would be another one."""
+    ports = [tuple(size for size in port.shape if size != 1) for port in graph.inputs]
+    axes = tuple(size for size in shape if size != 1)
+    if math.prod(shape) != graph.n_inputs or (len(axes) > 1 and [axes] != ports):
+        there = " and ".join(str(tuple(port.shape)) for port in graph.inputs)
+        raise ShapeError(f"points of shape {shape} do not fit the input {there}, {graph.n_inputs} numbers")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import specs
 from specs import Query, Spec
@@ -23,6 +23,7 @@ from verifier.balls import Ball
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
+from verifier.export import as_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.join import Source, check_sizes, join
 from verifier.graph.onnx_import import load
@@ -52,20 +53,24 @@ FEW_BOXES = 8
 
 
 def verify(
-    model: Source | Mapping[str, Source],
+    model: Source | Mapping[str, Source] | nn.Module,
     spec: Spec | str | Path,
     config: Config = Config(),  # noqa: B008  (immutable)
     progress: Progress | None = None,
     watch: Callable[[Progress], None] | None = None,
+    *,
+    example_input: Any = None,
 ) -> Result:
     """Decide whether a network has a property.
 
     Args:
-        model: path of an ONNX file, gzipped or not, or a model in memory; or several of them by the names of networks.
+        model: path of an ONNX file, gzipped or not, a model in memory, or a torch module, which is exported; or several
+            files or models by the names of networks.
         spec: the property, or the path of a VNNLIB file.
         config: options.
         progress: filled while the run goes on.
         watch: called with the progress a few times a second.
+        example_input: of a torch module, see ``verifier.export``; a row of zeros by default.
 
     Returns:
         ``unsat`` if no point of the input set violates the property, ``sat`` with a counterexample that was replayed on
@@ -81,6 +86,9 @@ def verify(
     progress = Progress() if progress is None else progress
     deadline = math.inf if config.timeout is None else begun + config.timeout
     run: Run | None = None
+    if isinstance(model, nn.Module) or example_input is not None:
+        spec = specs.load(spec) if isinstance(spec, (str, Path)) else spec
+        model = as_onnx(model, example_input, spec.n_inputs)
     try:
         run = Run.prepare(model, spec, config, progress, deadline, watch)
         witness, still = run.solve()

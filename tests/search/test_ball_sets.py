@@ -11,7 +11,7 @@ from specs import Case, InputSet, Rows, Spec
 from specs.builders import neighbourhood
 from verifier import Config, Verdict
 from verifier.errors import UnsupportedError
-from verifier.torch_export import exported
+from verifier.export import export
 
 
 def network(seed: int) -> torch.nn.Module:
@@ -38,7 +38,7 @@ def sampled(center: np.ndarray, radius: float, p: float) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(4))
 def test_verdicts_over_balls(seed: int, p: float) -> None:
     module, center, radius = network(seed), np.array([0.2, -0.1]), 0.7
-    model, inputs = exported(module, torch.zeros(1, 2)), neighbourhood(center, radius, p=p)
+    model, inputs = export(module, torch.zeros(1, 2)), neighbourhood(center, radius, p=p)
     with torch.no_grad():
         values = module(sampled(center, radius, p))[:, 0].double().numpy()
     spread = values.max() - values.min()
@@ -56,7 +56,7 @@ def test_verdicts_over_balls(seed: int, p: float) -> None:
 
 def test_a_ball_is_smaller_than_its_box() -> None:
     module, center = network(1), np.zeros(2)
-    model = exported(module, torch.zeros(1, 2))
+    model = export(module, torch.zeros(1, 2))
     (ball,) = verifier.output_bounds(model, neighbourhood(center, 1.0, p=1.0))
     (box,) = verifier.output_bounds(model, InputSet(center - 1, center + 1))
     assert (ball.upper < box.upper).any()
@@ -69,4 +69,4 @@ def test_a_ball_is_smaller_than_its_box() -> None:
 def test_sets_of_different_kinds_are_refused() -> None:
     one, two = above(neighbourhood(np.zeros(2), 0.5, p=2.0), 1.0), above(neighbourhood(np.zeros(2), 0.5), 1.0)
     with pytest.raises(UnsupportedError, match="different kinds"):
-        verifier.verify(exported(network(0), torch.zeros(1, 2)), Spec((*one.cases, *two.cases), 2, 2))
+        verifier.verify(export(network(0), torch.zeros(1, 2)), Spec((*one.cases, *two.cases), 2, 2))

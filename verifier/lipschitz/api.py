@@ -7,17 +7,17 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import specs
 from specs import InputSet, Spec
 from verifier.balls import sets_of
 from verifier.errors import ShapeError, UnsupportedError, UsageError
+from verifier.export import graph_of
 from verifier.graph.graph import Graph
-from verifier.graph.onnx_import import load
 from verifier.lipschitz.local import LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
@@ -36,7 +36,7 @@ GAP = 1e-4
 
 
 def lipschitz(
-    model: Graph | str | Path | onnx.ModelProto,
+    model: Graph | str | Path | onnx.ModelProto | nn.Module,
     region: InputSet | Spec | str | Path | None = None,
     norm: str = "inf",
     output: int | str | None = None,
@@ -48,11 +48,12 @@ def lipschitz(
     gap: float = GAP,
     seed: int = 0,
     watch: Callable[[Step], None] | None = None,
+    example_input: Any = None,
 ) -> LipschitzResult:
     """Bound the Lipschitz constant of a network, on a box or everywhere.
 
     Args:
-        model: a network in float64, or what to read it from.
+        model: a network in float64, or what to read it from; or a torch module.
         region: a box, a ball within one, a property that has one input set, or its file; without one the constant
             holds everywhere.
         norm: at the input and at the output: ``inf``, ``2`` or ``1``, or two of them as in ``inf,1``.
@@ -67,6 +68,7 @@ def lipschitz(
         gap: relative width of the bracket at which to stop.
         seed: of the points that are sampled.
         watch: called with every improvement.
+        example_input: of a torch module; with a region, a row of zeros by default.
 
     Returns:
         A bracket: the upper end certified, the lower one attained by a gradient. Timeouts, lack of memory and Ctrl-C
@@ -85,7 +87,8 @@ def lipschitz(
         raise UsageError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
     if method == "clarke" and region is None:
         raise UsageError("the method clarke needs a region: a property, or a centre and a radius")
-    wanted, graph = Norm.parse(norm), model if isinstance(model, Graph) else load(model)
+    region = specs.load(region) if isinstance(region, (str, Path)) else region
+    wanted, graph = Norm.parse(norm), graph_of(model, example_input, size_of(region))
     rows = output_rows(output, graph.n_outputs).to(graph.device)
     if method == "product":
         return _product(graph, wanted, rows, output)
@@ -135,6 +138,13 @@ def _product(graph: Graph, norm: Norm, rows: Tensor, output: int | str | None, w
     seconds = time.monotonic() - started
     reason = f"one pass; no semidefinite bound: {why_alone}" if why_alone else "one pass"
     return LipschitzResult(upper, None, str(norm), named(output), "product", seconds, False, reason)
+
+
+def size_of(region: InputSet | Spec | None) -> int | None:
+    """Return how many inputs a region has, if there is one."""
+    if region is None:
+        return None
+    return region.n_inputs if isinstance(region, Spec) else region.lower.size
 
 
 def named(output: int | str | None) -> str:

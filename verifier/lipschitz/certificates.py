@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from verifier.errors import ShapeError, UsageError
+from verifier.errors import UsageError
+from verifier.export import graph_of
 from verifier.graph.graph import Graph
-from verifier.graph.onnx_import import load
+from verifier.labelled import labelled
 from verifier.lipschitz.constants import Constants
 from verifier.lipschitz.margins import margins
 from verifier.search.bab import out_of_memory
+from verifier.sets import Box
 
 if TYPE_CHECKING:
     import onnx
@@ -76,7 +78,7 @@ class CertifiedRadii:
 
 
 def certified_radii(
-    model: Graph | str | Path | onnx.ModelProto,
+    model: Graph | str | Path | onnx.ModelProto | nn.Module,
     x: npt.ArrayLike,
     y: npt.ArrayLike,
     norm: str = "2",
@@ -85,6 +87,7 @@ def certified_radii(
     solver: str = "auto",
     timeout: float | None = 60.0,
     watch: Callable[[CertifiedRadii], None] | None = None,
+    example_input: Any = None,
 ) -> CertifiedRadii:
     """Prove how far points can move before a network may give them another label.
 
@@ -102,6 +105,7 @@ def certified_radii(
         solver: of semidefinite programs, see ``lipschitz``.
         timeout: seconds, or None for no limit; the margins, and the product of norms, are computed in any case.
         watch: called after every constant.
+        example_input: of a torch module.
 
     Returns:
         The radii. Timeouts, lack of memory and Ctrl-C end the run with the best so far.
@@ -116,9 +120,9 @@ def certified_radii(
     """
     if norm not in NORMS:
         raise UsageError(f"certified radii are there for the norms {' and '.join(NORMS)}, not {norm!r}")
-    graph, started = (model if isinstance(model, Graph) else load(model)).exact(), time.monotonic()
-    points, labels = _data(x, y, graph)
-    gaps = margins(graph, points, labels)
+    graph, started = graph_of(model, example_input).exact(), time.monotonic()
+    points, labels = labelled(x, y, graph)
+    gaps = margins(graph, Box(points, points), labels)
     constants = Constants(graph, norm, method, solver, started + (math.inf if timeout is None else timeout))
 
     def found(reason: str) -> CertifiedRadii:
@@ -181,41 +185,3 @@ def _radii(gaps: Tensor, labels: Tensor, constants: Constants) -> tuple[Tensor, 
     each = each.where(gaps > 0, 0).scatter(1, labels.unsqueeze(1), math.inf)
     least, nearest = each.min(1)
     return least, nearest
-
-
-def _data(x: npt.ArrayLike, y: npt.ArrayLike, graph: Graph) -> tuple[Tensor, Tensor]:
-    """Return points ``(N, n)`` and labels ``(N,)``.
-
-    Raises:
-        UsageError, ShapeError: with what is wrong of them.
-    """
-    points, labels = np.asarray(x), np.asarray(y)
-    if points.dtype.kind not in "fiub":
-        raise UsageError(f"points are real numbers, not {points.dtype}")
-    if labels.dtype.kind not in "iu":
-        raise UsageError(f"labels are whole numbers, not {labels.dtype}")
-    if points.ndim < 2 or not len(points):
-        raise ShapeError(f"points of shape {points.shape}: (N, {graph.n_inputs}) is needed, N at least 1")
-    if labels.shape != (len(points),):
-        raise ShapeError(f"{len(points)} points need as many labels, (N,), and there are some of shape {labels.shape}")
-    _fits(points.shape[1:], graph)
-    if graph.n_outputs < 2:
-        raise UsageError("certified radii need at least 2 outputs to compare")
-    flat = points.reshape(len(points), -1).astype(np.float64)
-    bad = np.argwhere(~np.isfinite(flat))
-    if len(bad):
-        raise UsageError(f"point {bad[0][0]}: number {bad[0][1]} is {flat[tuple(bad[0])]}, which is not finite")
-    strange = np.flatnonzero((labels < 0) | (labels >= graph.n_outputs))
-    if strange.size:
-        place = strange[0]
-        raise UsageError(f"point {place}: there is no label {labels[place]}: the network has {graph.n_outputs} outputs")
-    return torch.from_numpy(flat).to(graph.device), torch.from_numpy(labels.astype(np.int64)).to(graph.device)
-
-
-def _fits(shape: tuple[int, ...], graph: Graph) -> None:
-    """Refuse points whose axes are not those of the input: their order would be another one."""
-    ports = [tuple(size for size in port.shape if size != 1) for port in graph.inputs]
-    axes = tuple(size for size in shape if size != 1)
-    if math.prod(shape) != graph.n_inputs or (len(axes) > 1 and [axes] != ports):
-        there = " and ".join(str(tuple(port.shape)) for port in graph.inputs)
-        raise ShapeError(f"points of shape {shape} do not fit the input {there}, {graph.n_inputs} numbers")

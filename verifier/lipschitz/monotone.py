@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import specs
 from specs import InputSet, Spec
 from verifier.errors import UsageError
+from verifier.export import graph_of
 from verifier.graph.graph import OUTPUT, Graph
 from verifier.graph.jacobian import jacobian
-from verifier.graph.onnx_import import load
-from verifier.lipschitz.api import box_of, named, output_rows
+from verifier.lipschitz.api import box_of, named, output_rows, size_of
 from verifier.lipschitz.signs import Signs
 from verifier.lipschitz.supremum import Supremum
 from verifier.lipschitz.witnesses import Slope, Witnesses
@@ -91,7 +92,7 @@ class MonotoneResult:
 
 
 def monotone(
-    model: Graph | str | Path | onnx.ModelProto,
+    model: Graph | str | Path | onnx.ModelProto | nn.Module,
     region: InputSet | Spec | str | Path,
     input: int,
     output: int | str = 0,
@@ -127,7 +128,7 @@ def monotone(
 
 
 def monotone_inputs(
-    model: Graph | str | Path | onnx.ModelProto,
+    model: Graph | str | Path | onnx.ModelProto | nn.Module,
     region: InputSet | Spec | str | Path,
     inputs: Sequence[int] | None = None,
     output: int | str = 0,
@@ -142,7 +143,8 @@ def monotone_inputs(
     """
     if output is None:
         raise UsageError("monotonicity is that of one output: name it")
-    graph = model if isinstance(model, Graph) else load(model)
+    region = specs.load(region) if isinstance(region, (str, Path)) else region
+    graph = graph_of(model, None, size_of(region))
     box, rows = box_of(region, graph), output_rows(output, graph.n_outputs).to(graph.device)
     places = varying(box, inputs)
     limit = math.inf if timeout is None else timeout

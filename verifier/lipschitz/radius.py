@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from specs.sets import vector
 from verifier.balls import Ball
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.errors import ShapeError, UsageError
+from verifier.export import graph_of
 from verifier.graph.graph import INPUT, Graph
 from verifier.graph.jacobian import jacobian
-from verifier.graph.onnx_import import load
 from verifier.lipschitz.gradients import Gradients
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.supremum import Supremum
@@ -104,7 +104,7 @@ class RadiusResult:
 
 
 def robust_radius(
-    model: Graph | str | Path | onnx.ModelProto,
+    model: Graph | str | Path | onnx.ModelProto | nn.Module,
     x: npt.ArrayLike,
     label: int | None = None,
     ball: str = "inf",
@@ -142,7 +142,7 @@ def robust_radius(
     Property: sound in floating point; not complete.
     Source: Hein and Andriushchenko, NeurIPS 2017 (arXiv:1705.08475), theorem 2.1.
     """
-    graph = model if isinstance(model, Graph) else load(model)
+    graph = graph_of(model, None, np.size(x))
     centre, low, high = place(x, clip, graph)
     run = Run(graph, centre, (low, high), Norm.parse(ball), math.inf if timeout is None else timeout, seed, watch)
     try:
