@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 import specs
 import verifier
@@ -12,6 +15,7 @@ from specs import InputSet
 from verifier import Config, Standing, Verdict
 from verifier.errors import ModelError, ShapeError, UsageError
 
+DIGITS = Path(__file__).resolve().parents[1] / "vnnlib_examples" / "nets" / "digits_fc.onnx"
 CENTRES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 
 
@@ -110,3 +114,18 @@ def test_modules_that_cannot_be_exported_say_why() -> None:
         verifier.lipschitz(trained(0), None, "2")
     with pytest.raises(UsageError, match="for torch modules"):
         verifier.bounds("net.onnx", InputSet(np.zeros(4), np.ones(4)), example_input=torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("eps", [0.05, pytest.param(0.1, marks=pytest.mark.slow)])
+def test_a_hundred_digits(eps: float) -> None:
+    x, y = load_digits(return_X_y=True)
+    x, y, model = x[:100] / 16, y[:100], str(DIGITS)
+    found = verifier.certify(model, x, y, eps, clip=(0, 1))
+    assert found.count(Standing.UNKNOWN) == 0
+    assert found.seconds < 60
+    one_by_one = [
+        verifier.verify(model, specs.robustness(point, eps, int(label), 10, (0, 1)), Config(timeout=20)).verdict
+        for point, label in zip(x, y, strict=True)
+    ]
+    assert one_by_one.count(Verdict.UNSAT) == found.count(Standing.VERIFIED)
+    assert one_by_one.count(Verdict.SAT) == found.count(Standing.FALSIFIED)
