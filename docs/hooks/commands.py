@@ -6,15 +6,17 @@ import argparse
 from collections.abc import Iterator
 
 from tables import table
+
 from verifier.options import parser
 
 
 def reference() -> str:
-    """Return a section for each subcommand: its usage, and a table of its arguments."""
+    """Return a table of all commands, and a section for each: its usage, and a table of its arguments."""
     top = parser()
     (commands,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
     about = {action.dest: action.help or "" for action in commands._choices_actions}
-    sections = [section("verifier", top, "")]
+    listed = table(("command", "what it does"), ((f"`{name}`", text) for name, text in about.items()))
+    sections = [listed, section("verifier", top, "")]
     sections += [section(f"verifier {name}", found, about[name]) for name, found in commands.choices.items()]
     return "\n".join(sections)
 
@@ -27,9 +29,9 @@ def section(title: str, found: argparse.ArgumentParser, about: str) -> str:
 
 
 def rows(found: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    """Yield a row for each argument but ``--help``."""
+    """Yield a row for each argument but ``--help`` and the command itself."""
     for action in found._actions:
-        if not isinstance(action, argparse._HelpAction):
+        if not isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
             yield f"`{spelled(action)}`", meaning(action)
 
 
@@ -51,12 +53,12 @@ def meaning(action: argparse.Action) -> str:
     notes = [(action.help or "").replace("%%", "%")]
     shown = action.default not in (None, False, argparse.SUPPRESS) and "by default" not in notes[0]
     notes += ["required"] * (action.required and bool(action.option_strings))
-    notes += [f"may be repeated"] * isinstance(action, argparse._AppendAction)
+    notes += ["may be repeated"] * isinstance(action, argparse._AppendAction)
     notes += [f"`{action.default}` by default"] * shown
     return "; ".join(filter(None, notes))
 
 
-def folded(usage: str, width: int = 100) -> str:
+def folded(usage: str, width: int = 72) -> str:
     """Break a usage between its arguments."""
     lines = [""]
     depth = 0

@@ -17,7 +17,7 @@ from verifier.sets import Box
 CURVE, BELOW, ABOVE, EDGE = "#222222", "#1f6fb4", "#c4442f", "#999999"
 STYLE = {"svg.hashsalt": "nn-verifier", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
 
-THRESHOLD = -0.82
+THRESHOLD = -0.95
 """What the figure of branch and bound proves its function to be above."""
 
 
@@ -63,7 +63,7 @@ def relaxation() -> str:
             offset, place = curve.extreme(interval(low, high), steep, sign)
             axes.plot(x, slope * x + float(offset), color=colour, lw=width, label=f"slope {slope:g}")
             axes.plot(float(place), float(curve.forward(place)), "o", color=colour, ms=5)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="upper left")
     return drawn(figure)
 
 
@@ -80,7 +80,7 @@ def branching() -> str:
     """Draw a function below which there are lines on parts of an interval: those that are not closed are halved."""
     parts, x = [(-5.0, 5.0)], grid(-5.0, 5.0)
     figure = Figure(figsize=(9, 2.8))
-    for axes in figure.subplots(1, 4, sharey=True):
+    for axes in figure.subplots(1, 3, sharey=True):
         axes.plot(x, x.sin() + x * x / 10, color=CURVE, lw=1.5)
         axes.axhline(THRESHOLD, color=EDGE, lw=1)
         halves = []

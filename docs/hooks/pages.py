@@ -1,4 +1,4 @@
-"""Pages that say what the code says: a line ``{{ name }}`` of a page is replaced by what a generator of that name makes.
+"""Pages that say what the code says: a line ``{{ name }}`` of a page is replaced by what its generator makes.
 
 MkDocs calls ``on_files`` once and ``on_page_markdown`` for each page. Nothing that is generated is kept in the tree.
 """
