@@ -30,7 +30,7 @@ lint: $(READY)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 300
 
-# The pages, in site/: open site/index.html.
+# The pages, in site/: open site/index.html, or see them while they are written: .venv/bin/mkdocs serve
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 

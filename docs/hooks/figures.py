@@ -15,7 +15,7 @@ from verifier.ops.curves import Curve, Heaviside, Power, Relu, Sin, Tanh
 from verifier.sets import Box
 
 CURVE, BELOW, ABOVE, EDGE = "#222222", "#1f6fb4", "#c4442f", "#999999"
-STYLE = {"svg.hashsalt": "nn-verifier", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+STYLE: Any = {"svg.hashsalt": "nn-verifier", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
 
 THRESHOLD = -0.95
 """What the figure of branch and bound proves its function to be above."""
