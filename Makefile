@@ -7,8 +7,9 @@ REGRESS_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 
-.PHONY: venv demo test lint bench regress clean
+.PHONY: venv demo test lint docs bench regress clean
 
 venv: $(READY)
 
@@ -29,6 +30,14 @@ lint: $(READY)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 300
 
+# The pages, in site/: open site/index.html, or see them while they are written: .venv/bin/mkdocs serve
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 # make bench SETDIR=... [BENCH_FLAGS="--benchmarks acasxu --timeout 60"]
 bench: $(READY)
 	@test -n "$(SETDIR)" || { echo "usage: make bench SETDIR=folder-of-benchmarks [BENCH_FLAGS=...]"; exit 2; }
@@ -40,5 +49,5 @@ regress: $(READY)
 	$(BIN)/python benchmarks/regress.py "$(SETDIR)" $(REGRESS_FLAGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
