@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("specs",),
-    ("verifier.errors", "verifier.files", "verifier.config", "verifier.result"),
+    ("verifier.errors", "verifier.called", "verifier.files", "verifier.config", "verifier.result"),
     ("verifier.check",),
     ("verifier.sets", "verifier.balls", "verifier.graph", "verifier.ops"),
     ("verifier.layers", "verifier.export", "verifier.labelled"),

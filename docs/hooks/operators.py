@@ -19,6 +19,7 @@ from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import OPS, Op, Shape
 from verifier.ops.product import Product
 from verifier.ops.shape import Reshape, View
+from verifier.ops.unbounded import Unbounded
 
 
 def onnx_table() -> str:
@@ -49,6 +50,8 @@ def own_table() -> str:
 
 def traits(kind: type[Op]) -> tuple[str, str, str]:
     """Return what can be done with an operator; by its first sample."""
+    if issubclass(kind, Unbounded):
+        return "none but a global Lipschitz constant", "no", "no"
     op, shapes = next(iter(kind.samples()))
     relaxed = "planes" if issubclass(kind, Product) else "lines"
     bounds = f"between two {relaxed}" if isinstance(op, Elementwise) else "exact"

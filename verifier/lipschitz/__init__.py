@@ -1,23 +1,10 @@
-"""Lipschitz constants, certified: local ones by bounding the graph of the Clarke Jacobian, global ones by products.
+"""Lipschitz constants, certified: local ones by bounding Clarke Jacobians, global ones by semidefinite programs.
 
 The package itself can be called: ``verifier.lipschitz(...)`` is ``verifier.lipschitz.api.lipschitz(...)``.
 """
 
-from __future__ import annotations
+from verifier.called import make_callable
 
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+CALLED = "verifier.lipschitz.api.lipschitz"
 
-if TYPE_CHECKING:
-    from verifier.lipschitz.result import LipschitzResult
-
-
-class _Callable(ModuleType):
-    def __call__(self, *args: Any, **options: Any) -> LipschitzResult:
-        from verifier.lipschitz.api import lipschitz
-
-        return lipschitz(*args, **options)
-
-
-sys.modules[__name__].__class__ = _Callable
+make_callable(__name__)
