@@ -86,7 +86,7 @@ def test_a_network_of_sorts_has_the_bound_of_its_arrays(layer: nn.Module) -> Non
     found = bound(read(load(export(module, torch.zeros(1, 5, dtype=torch.float64))))).upper
     assert found <= expected * (1 + 1e-4)
     assert found >= expected * (1 - (1e-4 if size == 2 else 0.2))
-    jacobians = torch.vmap(torch.func.jacrev(module))(3 * draw(200, 5)).detach()
+    jacobians = torch.stack([torch.autograd.functional.jacobian(module, x) for x in 3 * draw(100, 5)])
     assert found >= float(torch.linalg.matrix_norm(jacobians, 2).max()) * (1 - 1e-9)
 
 
