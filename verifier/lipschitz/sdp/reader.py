@@ -23,6 +23,8 @@ from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.lipschitz.product import SLACK
 from verifier.lipschitz.sdp.columns import check_size, image, scaled, take
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
+from verifier.lipschitz.sdp.constraints.slopes import Slopes
+from verifier.lipschitz.sdp.implicit import loop
 from verifier.lipschitz.sdp.kink import ONE, Kink, rounded, two_slopes
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
 from verifier.lipschitz.sdp.twins import Twins
@@ -187,7 +189,8 @@ class Reader:
         lower, upper = (end.reshape(-1) for end in ends)
         weight = torch.block_diag(*[op.weight.mT.to(torch.float64)] * (before.rows // len(op.weight)))
         self.origins.append((node.name, torch.arange(before.rows)))
-        return self.builder.implicit(before, weight, torch.minimum(lower, upper), torch.maximum(lower, upper))
+        slopes = Slopes(float(torch.minimum(lower, upper).min()), float(torch.maximum(lower, upper).max()))
+        return loop(self.builder, weight, before, slopes)
 
     def _sorted(self, op: Sort, node: Node, before: Signal) -> Signal:
         """Read a sort: what lies along its axis is a group."""
