@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier",),
     ("verifier.options", "verifier.report", "verifier.interrupts"),
     ("verifier.slopes_report", "verifier.plot", "verifier.regions", "verifier.runs"),
+    ("verifier.suite",),
     ("verifier.cli",),
     ("verifier.__main__",),
 )
