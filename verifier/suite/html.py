@@ -16,6 +16,7 @@ from verifier.suite.results import Line, Others
 
 TEMPLATE = "page.html"
 OURS = "this run"
+SCATTER = "unsat (blue), sat (orange) or neither (grey) by this run; what is not solved stands at its time limit"
 
 
 def page(entries: Sequence[Entry], title: str, others: Others | None = None, theirs: str = "") -> str:
@@ -50,7 +51,7 @@ def figures(entries: Sequence[Entry], found: Sequence[Line | None], theirs: str)
     yield figure(charts.cactus(lines), "Instances that are solved within so many seconds each")
     if both:
         points = [point(entry, line) for entry, line in both]
-        yield figure(charts.scatter(points, theirs, OURS), "Both tools; what is not solved stands at its time limit")
+        yield figure(charts.scatter(points, theirs, OURS), SCATTER)
 
 
 def figure(picture: str, text: str) -> str:

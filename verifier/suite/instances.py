@@ -83,7 +83,7 @@ def read(path: Path, timeout: float | None = None, benchmarks: Sequence[str] = (
         benchmarks: only these; without any, all.
 
     Returns:
-        The instances in the order of the tables, each but once.
+        The instances in the order of the tables, each once.
 
     Raises:
         UsageError: a table cannot be read or has no meaning, or a file is missing.
@@ -93,8 +93,11 @@ def read(path: Path, timeout: float | None = None, benchmarks: Sequence[str] = (
     for name in benchmarks:
         if name not in names:
             raise UsageError(f"{path}: there is no benchmark {name} (there are: {', '.join(sorted(names))})")
-    unique = {record.key: record for record in reversed(chosen) if not benchmarks or record.key.benchmark in benchmarks}
-    return [resolve(record, timeout) for record in reversed(unique.values())]
+    unique: dict[Key, Record] = {}
+    for record in chosen:
+        if not benchmarks or record.key.benchmark in benchmarks:
+            unique.setdefault(record.key, record)
+    return [resolve(record, timeout) for record in unique.values()]
 
 
 def records(path: Path) -> Iterator[Record]:

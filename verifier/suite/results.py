@@ -93,12 +93,20 @@ class Others:
             self._named.setdefault(names, []).append(line)
 
     def of(self, entry: Entry) -> Line | None:
-        """Return its result for the same instance; where the category is called otherwise, the names must be unique."""
+        """Return its result for the same instance.
+
+        Categories may differ in what follows, as ``acasxu`` and ``acasxu_2023`` do; the names must be unique then.
+        """
         names = stem(entry.onnx), stem(entry.vnnlib)
         if found := self._exact.get((entry.benchmark, *names)):
             return found
-        named = self._named.get(names, ())
+        named = [line for line in self._named.get(names, ()) if related(line.category, entry.benchmark)]
         return named[0] if len(named) == 1 else None
+
+
+def related(one: str, other: str) -> bool:
+    """Tell whether one name begins with the other."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def stem(text: str) -> str:

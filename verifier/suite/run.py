@@ -17,8 +17,8 @@ from verifier.suite.worker import Limits, Workers
 GRACE = 10.0
 """Seconds after its time limit at which a process is killed that has not stopped by itself."""
 
-MODULES = ("verifier.pipeline", "onnxruntime")
-"""Imported once for all instances: what takes long."""
+MODULES = ("verifier.pipeline", "onnx", "highspy")
+"""Imported once for all instances: what takes long and starts no threads, which a fork would not take along."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from verifier.errors import VerifierError
+from verifier.errors import UsageError
 
 POLL = 0.05
 """Seconds between two looks at the limits."""
@@ -57,7 +57,7 @@ class Ended:
     broken: str
 
 
-class ServerError(VerifierError):
+class ServerError(UsageError):
     """The process that starts the others has ended."""
 
 
@@ -76,11 +76,7 @@ class Workers:
         self._pending = b""
         self._server = subprocess.Popen(
             [sys.executable, "-P", "-m", "verifier.suite.server", command, *modules],
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": str(threads),
-                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-            },
+            env=environment(threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # so that Ctrl-C reaches this process alone
@@ -145,6 +141,16 @@ class Workers:
 
     def _epitaph(self) -> str:
         return f"the process that starts the instances has ended ({describe(self._server.wait())}); --resume goes on"
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of the server: it finds the same modules as this process.
+
+    OpenBLAS, which only numpy uses, gets one thread: it starts its threads when it is loaded, and a process that is to
+    be forked must have no others.
+    """
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
 def exceeded(process: Running) -> str:
