@@ -37,7 +37,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ("theirs", "ours"),
     [
         ("holds", "unsat"), ("unsat", "unsat"), ("violated", "sat"), ("sat", "sat"),
-        ("run_instance_timeout", "timeout"), ("timed-out", "timeout"), ("timeout", "timeout"), ("no_result_in_file", "unknown"), ("", "unknown"),
+        ("run_instance_timeout", "timeout"), ("timed-out", "timeout"), ("timeout", "timeout"),
+        ("no_result_in_file", "unknown"), ("", "unknown"),
         ("error_exit_code_139", "error"), ("error_nonmaximal", "unknown"), ("prepare_instance_error_1", "unknown"),
     ],
 )  # fmt: skip

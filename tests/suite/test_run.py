@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.suite.support import gone, make, ran, wait_until
-from verifier.errors import UsageError
 from verifier.suite.journal import JOURNAL, file_name
-from verifier.suite.worker import Workers
+from verifier.suite.run import MODULES
+from verifier.suite.worker import ServerError, Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -147,12 +147,16 @@ def test_a_server_that_ends_is_an_error_and_takes_its_processes_along(tmp_path: 
             os.kill(int(parent), signal.SIGKILL)
         return False
 
-    with pytest.raises(UsageError, match=r"has ended \(killed by SIGKILL\); --resume goes on"):
+    with pytest.raises(ServerError, match=r"has ended \(killed by SIGKILL\); --resume goes on"):
         ran(table, tmp_path / "out", stop=stop)
     wait_until(lambda: gone(int(pid.read_text())))
 
 
 def test_the_threads_are_those_of_the_setup() -> None:
     with Workers("os:getenv", (), 3) as workers:
-        (server,) = (child for child in [workers._server.pid])
-        assert b"OMP_NUM_THREADS=3\0" in Path(f"/proc/{server}/environ").read_bytes()
+        assert b"OMP_NUM_THREADS=3\0" in Path(f"/proc/{workers._server.pid}/environ").read_bytes()
+
+
+def test_what_is_forked_has_one_thread() -> None:
+    with Workers("os:getenv", MODULES, 3) as workers:
+        assert len([*Path(f"/proc/{workers._server.pid}/task").iterdir()]) == 1

@@ -61,6 +61,14 @@ class Instance:
         """All files that are read."""
         return (*(path for _, path in self.networks), self.spec)
 
+    @property
+    def arguments(self) -> list[str]:
+        """The files as arguments of ``verifier verify``: a network and the property, or the standard's form."""
+        if not any(name for name, _ in self.networks):
+            return [str(path) for path in self.files]
+        named = (f"{name}={path}" for name, path in self.networks)
+        return [str(self.spec), *(word for name in named for word in ("--network", name))]
+
     def stamp(self) -> list[list[int]]:
         """Return sizes and times of change of the files: another stamp may mean another instance.
 

@@ -45,11 +45,8 @@ class Draft:
 
     def arguments(self, instance: Instance) -> list[str]:
         """Return the arguments of the command."""
-        names = [f"{name}={path}" for name, path in instance.networks if name]
-        files = [str(instance.spec)] if names else [str(path) for path in instance.files]
-        networks = [word for name in names for word in ("--network", name)]
         outputs = ["--json", str(self.json), "--counterexample", str(self.witness)]
-        return ["verify", *files, *networks, "--timeout", repr(instance.timeout), *outputs]
+        return ["verify", *instance.arguments, "--timeout", repr(instance.timeout), *outputs]
 
     def verdict(self) -> tuple[str, str]:
         """Return the result and its reason that a process left which ended well; anything amiss is an error."""

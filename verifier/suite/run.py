@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verifier.suite import results
@@ -65,7 +65,11 @@ def run(
     """
     drafts = setup.out / "running"
     shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
-    known = {one.key: entry for one in instances if (entry := journal.entries.get(one.key)) and entry.answers(one)}
+    known = {
+        one.key: replace(entry, expected=one.expected)
+        for one in instances
+        if (entry := journal.entries.get(one.key)) and entry.answers(one)
+    }
     for entry in known.values():
         show(entry, False)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from verifier.errors import UsageError
+from verifier.errors import VerifierError
 
 POLL = 0.05
 """Seconds between two looks at the limits."""
@@ -57,7 +57,7 @@ class Ended:
     broken: str
 
 
-class ServerError(UsageError):
+class ServerError(VerifierError):
     """The process that starts the others has ended."""
 
 
