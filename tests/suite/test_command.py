@@ -48,6 +48,14 @@ def started(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def undisturbed(wanted: Path, out: Path, *options: str) -> tuple[str, str]:
+    """What the command prints on stdout and stderr when nothing happens to it."""
+    process = started(wanted, "--out", out, *options)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output, errors
+
+
 def verdicts(out: Path) -> list[tuple[str, str]]:
     """Properties and results, in the order of ``results.csv``."""
     with (out / "results.csv").open(newline="") as file:
@@ -84,17 +92,13 @@ def killed_and_resumed(wanted: Path, out: Path, draw: random.Random, times: int,
         _, errors = process.communicate()
         assert process.returncode in (-signal.SIGKILL, 0), errors
         assert entered(out) >= before
-    process = started(wanted, "--out", out, "--resume")
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    undisturbed(wanted, out, "--resume")
     assert entered(out) == total  # nothing that had a result was run again
 
 
 def test_killed_at_random_it_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     wanted = table(tmp_path, pick=["rings_inside", "advisory_near", "pendulum_limit"])
-    process = started(wanted, "--out", tmp_path / "whole")
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
+    output, errors = undisturbed(wanted, tmp_path / "whole")
     assert errors.splitlines()[-1].startswith("[7/7]"), errors
     assert output.splitlines()[-1].split()[:3] == ["all", "7/7", "7"]
     killed_and_resumed(wanted, tmp_path / "torn", random_moments(), 3, 0.2)
@@ -105,7 +109,7 @@ def test_killed_at_random_it_goes_on_as_if_nothing_had_been(tmp_path: Path) -> N
 def test_all_examples_killed_at_random(tmp_path: Path) -> None:
     draw = random_moments()
     wanted = table(tmp_path, pick=[""])
-    assert started(wanted, "--out", tmp_path / "whole").wait() == 0
+    undisturbed(wanted, tmp_path / "whole")
     for k in range(3):
         killed_and_resumed(wanted, tmp_path / f"torn{k}", draw, 3, 5.0)
         assert verdicts(tmp_path / f"torn{k}") == verdicts(tmp_path / "whole")

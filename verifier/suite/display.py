@@ -72,7 +72,9 @@ def bars(instances: Sequence[Instance], console: Console) -> Iterator[Show]:
     if len(sizes) > 1:
         sizes[ALL] = len(instances)
     tasks = {
-        name: progress.add_task(name, total=size, start=name == ALL, solved=0, wrong=0, style="green")
+        name: progress.add_task(
+            name, total=size, start=name == ALL or len(sizes) == 1, solved=0, wrong=0, style="green"
+        )
         for name, size in sizes.items()
     }
     solved: Counter[str] = Counter()
