@@ -71,9 +71,10 @@ def bars(instances: Sequence[Instance], console: Console) -> Iterator[Show]:
     sizes = Counter(instance.key.benchmark for instance in instances)
     if len(sizes) > 1:
         sizes[ALL] = len(instances)
+    total = ALL if ALL in sizes else next(iter(sizes))
     tasks = {
         name: progress.add_task(
-            name, total=size, start=name == ALL or len(sizes) == 1, solved=0, wrong=0, style="green"
+            name, total=size, start=name == total, solved=0, wrong=0, style="green"
         )
         for name, size in sizes.items()
     }
