@@ -73,9 +73,7 @@ def bars(instances: Sequence[Instance], console: Console) -> Iterator[Show]:
         sizes[ALL] = len(instances)
     total = ALL if ALL in sizes else next(iter(sizes))
     tasks = {
-        name: progress.add_task(
-            name, total=size, start=name == total, solved=0, wrong=0, style="green"
-        )
+        name: progress.add_task(name, total=size, start=name == total, solved=0, wrong=0, style="green")
         for name, size in sizes.items()
     }
     solved: Counter[str] = Counter()
