@@ -108,7 +108,7 @@ def add_suite(commands: Any) -> None:
     """Describe ``suite`` and ``report``."""
     suite = command(commands, "suite", "run many instances, each in a process of its own with limits")
     suite.add_argument("instances", metavar="DIR|FILE.csv", type=Path, help="instances.csv, or a folder that has them")
-    suite.add_argument("--benchmarks", metavar="A,B", type=names, help="only these")
+    suite.add_argument("--benchmarks", metavar="A,B", help="only these")
     suite.add_argument("--timeout", metavar="S", type=seconds, help="this limit instead of each instance's own")
     suite.add_argument("--jobs", metavar="N", type=at_least(1), default=1, help="instances at once; 1 by default")
     suite.add_argument("--memory", metavar="GB", type=positive, help="of each; else the machine's, shared equally")
@@ -165,11 +165,6 @@ def output(text: str) -> str:
     if not re.fullmatch(r"[0-9]+(-[0-9]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither an index of an output nor a difference as in 3-7")
     return text
-
-
-def names(text: str) -> list[str]:
-    """Read names between commas."""
-    return [name for name in text.split(",") if name]
 
 
 def positive(text: str) -> float:

@@ -30,7 +30,8 @@ def suite(options: argparse.Namespace, command: str, say: Callable[[str], None])
     Returns:
         The exit code: that of an interrupt if there was one, else 1 if a verdict is wrong, else 0.
     """
-    wanted = instances.read(options.instances, options.timeout, options.benchmarks or ())
+    chosen = options.benchmarks.split(",") if options.benchmarks else ()
+    wanted = instances.read(options.instances, options.timeout, chosen)
     if not wanted:
         raise UsageError(f"{options.instances}: has no instances")
     try:
