@@ -39,7 +39,7 @@ def ran(table: Path, out: Path, **setup: Any) -> list[Entry]:
         return run(wanted, opened, Setup(COMMAND, out, **values), show, stop)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     """Wait for something that must happen."""
     deadline = time.monotonic() + seconds
     while not condition():

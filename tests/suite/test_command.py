@@ -120,7 +120,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     process = started(wanted, "--out", out)
     wait_until(lambda: entered(out) > 0)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert 0 < entered(out) == len(verdicts(out)) < len(wanted.read_text().splitlines()) - 1
