@@ -16,8 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vnncomp import Instance, Runner, find_command, import_seconds, run_all
-from vnncomp_table import DECIDED, Key, Row, read_rows, read_truth
+from vnncomp import Runner, find_command, import_seconds, run_all
+from vnncomp_table import Row, read_rows, read_truth
+
+from verifier.errors import UsageError
+from verifier.suite.instances import DECIDED, Instance, Key, Record, resolve
 
 SOLVED = Path(__file__).parent / "solved.csv"
 COLUMNS = ("benchmark", "onnx", "vnnlib", "verdict", "seconds")
@@ -34,9 +37,17 @@ class Solved:
     seconds: float
 
     @property
-    def instance(self) -> Instance:
-        """What to run."""
-        return Instance(self.key, max(LEAST_LIMIT, FACTOR * self.seconds))
+    def limit(self) -> float:
+        """Seconds that it gets."""
+        return max(LEAST_LIMIT, FACTOR * self.seconds)
+
+    def instance(self, setdir: Path) -> Instance:
+        """What to run.
+
+        Raises:
+            UsageError: it is not in the set.
+        """
+        return resolve(Record(self.key, self.limit, "unknown", setdir / self.key.benchmark, str(SOLVED)), None)
 
 
 def read_solved(path: Path) -> dict[Key, Solved]:
@@ -99,20 +110,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{record(SOLVED, read_rows(options.record))} instances recorded")
         return 0
     known = read_solved(SOLVED)
+    done = {row.key for row in read_rows(options.out)}
     try:
         command = find_command()
-    except ValueError as error:
+        waiting = [one.instance(options.setdir) for one in known.values() if one.key not in done]
+    except (UsageError, ValueError) as error:
         print(f"regress.py: {error}", file=sys.stderr)
         return 2
-    if missing := [one.key for one in known.values() if not (options.setdir / one.key.benchmark).is_dir()]:
-        print(f"regress.py: {options.setdir}: no benchmark {missing[0].benchmark}", file=sys.stderr)
-        return 2
-    done = {row.key for row in read_rows(options.out)}
-    waiting = [one.instance for one in known.values() if one.key not in done]
     until = time.monotonic() + 60 * options.minutes
     if waiting:
         truth = read_truth(options.setdir / "truth.csv")
-        runner = Runner(options.setdir, (command,), (), import_seconds(), truth)
+        runner = Runner((command,), (), import_seconds(), truth)
         for instance in waiting:
             if time.monotonic() > until:
                 break

@@ -2,13 +2,13 @@
 
 SETDIR holds NAME/instances.csv (onnx,vnnlib,timeout) for each benchmark, and may hold truth.csv and peers.csv (see
 vnncomp_table.py). Results are appended to --out after each instance; a later run with the same --out goes on from
-there. Times are whole-process wall seconds, quoted also in multiples of what `import torch` takes on the same machine.
+there. Times are whole-process wall seconds, as the competition takes them (the instances of `verifier suite` share the
+start of the program), quoted also in multiples of what `import torch` takes on the same machine.
 
 Exit code: 0; 1 if a verdict was wrong; 2 for wrong usage.
 """
 
 import argparse
-import csv
 import os
 import shutil
 import signal
@@ -16,13 +16,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vnncomp_table import (
-    Key,
     Row,
     Truth,
     append_row,
@@ -35,16 +34,11 @@ from vnncomp_table import (
     wrong_lines,
 )
 
+from verifier.errors import UsageError
+from verifier.suite.instances import Instance, Key, read
+
 VERDICTS = ("unsat", "sat", "unknown", "timeout")
 GRACE_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """What to run; ``limit`` in seconds."""
-
-    key: Key
-    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,6 @@ class Answer:
 class Runner:
     """Runs one instance after another."""
 
-    setdir: Path
     command: tuple[str, ...]
     options: tuple[str, ...]
     import_seconds: float
@@ -70,16 +63,14 @@ class Runner:
 
     def run(self, instance: Instance) -> Row:
         """Run one instance and set the answer beside the truth."""
-        folder = self.setdir / instance.key.benchmark
-        files = [str(folder / instance.key.onnx), str(folder / instance.key.vnnlib)]
-        command = [*self.command, "verify", *files, "--timeout", f"{instance.limit:g}", *self.options]
-        answer = ask(command, instance.limit + self.grace, self.running)
+        command = [*self.command, "verify", *instance.arguments, "--timeout", f"{instance.timeout:g}", *self.options]
+        answer = ask(command, instance.timeout + self.grace, self.running)
         return Row(
             *instance.key,
             expected=self.truth[instance.key].expected if instance.key in self.truth else "unknown",
             verdict=answer.verdict,
             seconds=round(answer.seconds, 3),
-            limit=instance.limit,
+            limit=instance.timeout,
             import_seconds=round(self.import_seconds, 3),
             note=answer.note,
         )
@@ -141,46 +132,22 @@ def import_seconds(repeats: int = 3) -> float:
     return statistics.median(times)
 
 
-def read_instances(path: Path) -> Iterator[Instance]:
-    """The lines of a NAME/instances.csv, with or without a header.
-
-    Raises:
-        ValueError: a line is not `onnx,vnnlib,seconds`.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, line in enumerate(csv.reader(file), start=1):
-            if not line or (number == 1 and line[:2] == ["onnx", "vnnlib"]):
-                continue
-            try:
-                onnx, vnnlib, limit = line
-                yield Instance(Key(path.parent.name, onnx, vnnlib), float(limit))
-            except ValueError as error:
-                found = ",".join(line)
-                raise ValueError(f"{path}, line {number}: expected onnx,vnnlib,seconds, found {found}") from error
-
-
 def choose(options: argparse.Namespace) -> list[Instance]:
     """The instances that the options name, in the order of the subset or else of the set.
 
     Raises:
-        ValueError: a benchmark or an instance of the subset is not in the set.
+        UsageError: the set cannot be read, or a benchmark or a file is not in it.
+        ValueError: an instance of the subset is not in it.
     """
-    known = [one for path in sorted(options.setdir.glob("*/instances.csv")) for one in read_instances(path)]
-    if not known:
-        raise ValueError(f"{options.setdir}: no NAME/instances.csv")
+    names = options.benchmarks.split(",") if options.benchmarks else ()
+    known = read(options.setdir, options.timeout, names)
     if options.subset:
         by_key = {one.key: one for one in known}
-        keys = read_keys(options.subset)
+        keys = [key for key in read_keys(options.subset) if not names or key.benchmark in names]
         if missing := [key for key in keys if key not in by_key]:
             raise ValueError(f"{options.subset}: not in the set: {','.join(missing[0])}")
         known = [by_key[key] for key in keys]
-    if options.benchmarks:
-        names = options.benchmarks.split(",")
-        if missing := sorted(set(names) - {one.key.benchmark for one in known}):
-            raise ValueError(f"no such benchmark: {', '.join(missing)}")
-        known = [one for one in known if one.key.benchmark in names]
-    known = known[: options.limit]
-    return [Instance(one.key, options.timeout) for one in known] if options.timeout else known
+    return known[: options.limit]
 
 
 def run_all(runner: Runner, instances: Sequence[Instance], jobs: int, out: Path) -> None:
@@ -245,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         instances, command = choose(options), find_command()
-    except (ValueError, OSError) as error:
+    except (UsageError, ValueError, OSError) as error:
         print(f"vnncomp.py: {error}", file=sys.stderr)
         return 2
     done = {row.key for row in read_rows(options.out)}
@@ -254,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = import_seconds()
         print(f"import torch takes {seconds:.2f} s; {len(missing)} of {len(instances)} instances to run", flush=True)
         extra = ("--no-attack",) if options.no_attack else ()
-        runner = Runner(options.setdir, (command,), extra, seconds, read_truth(options.setdir / "truth.csv"))
+        runner = Runner((command,), extra, seconds, read_truth(options.setdir / "truth.csv"))
         run_all(runner, missing, options.jobs, options.out)
     asked = {instance.key for instance in instances}
     return report([row for row in read_rows(options.out) if row.key in asked], options.setdir)

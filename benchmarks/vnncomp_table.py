@@ -6,19 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
-DECIDED = ("sat", "unsat")
+from verifier.suite.instances import DECIDED, Key
+
 PEERS_IMPORT_SECONDS = 2.6  # `import torch` on the machine on which the peers were run
 RATIO_TOOLS = ("alpha-beta-CROWN", "nnenum")
-
-
-class Key(NamedTuple):
-    """Names an instance; the columns that all tables are joined on."""
-
-    benchmark: str
-    onnx: str
-    vnnlib: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.options", "verifier.report", "verifier.interrupts", "verifier.memory"),
     ("verifier.slopes_report", "verifier.radii_report", "verifier.plot"),
     ("verifier.regions", "verifier.terminal", "verifier.runs"),
+    ("verifier.suite",),
     ("verifier.cli",),
     ("verifier.__main__",),
 )

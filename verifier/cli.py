@@ -271,12 +271,35 @@ def inspect_command(options: argparse.Namespace, started: float) -> int:
     return 0
 
 
+def suite_command(options: argparse.Namespace, started: float) -> int:
+    """Run many instances, each in a process of its own, which calls ``run_again``."""
+    from verifier.suite import command
+
+    collect_again()
+    return command.suite(options, "verifier.cli:run_again", print)
+
+
+def run_again(argv: Sequence[str]) -> int:
+    """Run the command in a process that was forked for it, with all imports done."""
+    keep_memory()
+    return run(argv, time.monotonic())
+
+
+def report_command(options: argparse.Namespace, started: float) -> int:
+    """Write a page on what a suite has found."""
+    from verifier.suite import command
+
+    return command.page(options, print)
+
+
 COMMANDS = {
     "verify": verify_command,
     "bounds": bounds_command,
     "lipschitz": lipschitz_command,
     "monotone": monotone_command,
     "inspect": inspect_command,
+    "suite": suite_command,
+    "report": report_command,
 }
 
 

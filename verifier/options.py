@@ -43,6 +43,8 @@ def parser() -> Parser:
 
     inspect = command(commands, "inspect", "print what a network consists of")
     inspect.add_argument("model", metavar="NET.onnx", type=Path)
+
+    add_suite(commands)
     return top
 
 
@@ -106,6 +108,23 @@ def add_monotone(commands: Any) -> None:
     monotone.add_argument("--json", metavar="FILE", type=Path)
 
 
+def add_suite(commands: Any) -> None:
+    """Describe ``suite`` and ``report``."""
+    suite = command(commands, "suite", "run many instances, each in a process of its own with limits")
+    suite.add_argument("instances", metavar="DIR|FILE.csv", type=Path, help="instances.csv, or a folder that has them")
+    suite.add_argument("--benchmarks", metavar="A,B", help="only these")
+    suite.add_argument("--timeout", metavar="S", type=seconds, help="this limit instead of each instance's own")
+    suite.add_argument("--jobs", metavar="N", type=at_least(1), default=1, help="instances at once; 1 by default")
+    suite.add_argument("--memory", metavar="GB", type=positive, help="of each; else the machine's, shared equally")
+    suite.add_argument("--out", metavar="DIR", type=Path, default=Path("results"), help="default: results")
+    suite.add_argument("--resume", action="store_true", help="go on where an earlier run with this --out has ended")
+
+    report = command(commands, "report", "write a page on the results of a suite")
+    report.add_argument("out", metavar="DIR", type=Path, help="the suite's --out")
+    report.add_argument("--against", metavar="results.csv", type=Path, help="another tool's, in the competition's form")
+    report.add_argument("--html", metavar="FILE", type=Path, help="default: DIR/report.html")
+
+
 def add_region(parser: Parser) -> None:
     """Describe the ways to name a set of inputs."""
     parser.add_argument("--spec", metavar="SPEC.vnnlib", type=Path, help="its input boxes")
@@ -150,6 +169,13 @@ def output(text: str) -> str:
     if not re.fullmatch(r"[0-9]+(-[0-9]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither an index of an output nor a difference as in 3-7")
     return text
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    if not (value := number(text)) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def indices(text: str) -> list[int]:

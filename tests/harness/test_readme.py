@@ -12,7 +12,7 @@ from verifier.graph.lower import LOWER
 from verifier.options import parser
 
 TEXT = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("verify", "bounds", "inspect", "lipschitz", "monotone")
+COMMANDS = ("verify", "bounds", "inspect", "lipschitz", "monotone", "suite", "report")
 EXAMPLES = Path(__file__).resolve().parents[2] / "vnnlib_examples"
 SLOPES = TEXT.split("## How steep a network is")[1].split("\n## ")[0]
 

@@ -17,8 +17,8 @@ def test_only_what_was_solved_is_recorded(tmp_path: Path) -> None:
     assert regress.record(path, [SAT, UNKNOWN, LATE, WRONG]) == 2
     known = regress.read_solved(path)
     assert {key: one.verdict for key, one in known.items()} == {SAT.key: "sat", UNKNOWN.key: "unsat"}
-    assert known[SAT.key].instance.limit == regress.LEAST_LIMIT
-    assert known[UNKNOWN.key].instance.limit == 40.0
+    assert known[SAT.key].limit == regress.LEAST_LIMIT
+    assert known[UNKNOWN.key].limit == 40.0
     assert regress.record(path, [replace(LATE, verdict="unsat", seconds=3.0)]) == 3
 
 

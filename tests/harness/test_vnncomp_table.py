@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import vnncomp
 from vnncomp_table import (
-    Key,
     Peer,
     Row,
     Truth,
@@ -142,27 +141,13 @@ def test_a_hanging_command_is_killed_with_its_children() -> None:
     assert not running
 
 
-@pytest.mark.parametrize("header", ["", "onnx,vnnlib,timeout_s\n"])
-def test_instances_are_read_with_or_without_a_header(tmp_path: Path, header: str) -> None:
-    path = tmp_path / "a" / "instances.csv"
-    path.parent.mkdir()
-    path.write_text(header + "n.onnx,1.vnnlib,60\n")
-    assert list(vnncomp.read_instances(path)) == [vnncomp.Instance(Key("a", "n.onnx", "1.vnnlib"), 60.0)]
-
-
-def test_a_bad_instance_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "instances.csv"
-    path.write_text("n.onnx,1.vnnlib,60\nn.onnx,2.vnnlib\n")
-    with pytest.raises(ValueError, match="line 2"):
-        list(vnncomp.read_instances(path))
-
-
 @pytest.fixture
 def setdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two benchmarks, and a verifier that says what the specification's file holds and counts its calls."""
     root = tmp_path / "set"
     for name, verdicts in {"a": ["unsat", "sat"], "b": ["unsat"]}.items():
         (root / name).mkdir(parents=True)
+        (root / name / "n.onnx").touch()
         lines = []
         for k, verdict in enumerate(verdicts):
             (root / name / f"{k}.vnnlib").write_text(f"{verdict}\n((X_0 1.0))\n")
