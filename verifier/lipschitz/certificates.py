@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 NORMS = ("2", "inf")
 
+SHARE = 0.25
+"""Part of the time that the constants of implicit layers may take, on which the margins rest."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CertifiedRadii:
@@ -118,8 +121,9 @@ def certified_radii(
         raise UsageError(f"certified radii are there for the norms {' and '.join(NORMS)}, not {norm!r}")
     graph, started = (model if isinstance(model, Graph) else load(model)).exact(), time.monotonic()
     points, labels = _data(x, y, graph)
-    gaps = margins(graph, points, labels)
-    constants = Constants(graph, norm, method, solver, started + (math.inf if timeout is None else timeout))
+    limit = math.inf if timeout is None else timeout
+    constants = Constants(graph, norm, method, solver, started + limit)
+    gaps = margins(graph, points, labels, SHARE * limit)
 
     def found(reason: str) -> CertifiedRadii:
         radii, _ = _radii(gaps, labels, constants)
@@ -155,7 +159,7 @@ def _improve(gaps: Tensor, labels: Tensor, constants: Constants, note: Callable[
     note()
     while True:
         radii, nearest = _radii(gaps, labels, constants)
-        counts = (radii > 0) & radii.isfinite()
+        counts = (gaps > 0).all(1) & radii.isfinite()
         pairs = torch.stack([torch.minimum(labels, nearest), torch.maximum(labels, nearest)], 1)[counts]
         kinds, numbers = pairs.unique(dim=0, return_counts=True)
         ranked = [tuple(kinds[k].tolist()) for k in numbers.argsort(descending=True, stable=True).tolist()]
