@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.lipschitz.sdp.nets import PUBLISHED, expected, needs_published
 from tests.lipschitz.sdp.test_reader import assert_satisfied
 from verifier.api import output_bounds
 from verifier.check.replay import Replay
@@ -18,8 +19,13 @@ from verifier.export import export
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
 from verifier.layers import Equilibrium, FullSort, GroupSort, Householder, MaxMin
+from verifier.lipschitz.sdp import GroupSort as GroupSortConstraint
 from verifier.lipschitz.sdp import reference
+from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
+from verifier.lipschitz.sdp.system import Builder
+
+DIGITS = [row for row in expected("relu_digits/published.csv") if row["method"] == "LipSDP"]
 
 
 def draw(*shape: int) -> Tensor:
@@ -62,6 +68,40 @@ def test_layers_have_constant_one(name: str) -> None:
 def test_convolutional_maxmin() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 3), MaxMin(1), nn.Flatten(), nn.Linear(16, 2))
     assert_satisfied(round_trip(module, (1, 1, 4, 4), 1e-6))
+
+
+@pytest.mark.parametrize("layer", [MaxMin(), GroupSort(4)], ids=["MaxMin", "GroupSort"])
+def test_a_network_of_sorts_has_the_bound_of_its_arrays(layer: nn.Module) -> None:
+    """Comparators of groups of 4 may do better, and for MaxMin both are the same."""
+    size = 2 if isinstance(layer, MaxMin) else 4
+    linears = [nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 3)]
+    for k, linear in enumerate(linears):
+        linear.weight.data = draw(*linear.weight.shape, k + 1)[..., 0]
+    module = nn.Sequential(linears[0], layer, linears[1], layer, linears[2]).double()
+    builder = Builder(5)
+    signal = builder.input.after(linears[0].weight.data)
+    for linear in linears[1:]:
+        signal = GroupSortConstraint(size).apply(builder, signal).after(linear.weight.data)
+    expected = bound(builder.finish(signal)).upper
+    found = bound(read(load(export(module, torch.zeros(1, 5, dtype=torch.float64))))).upper
+    assert found <= expected * (1 + 1e-4)
+    assert found >= expected * (1 - (1e-4 if size == 2 else 0.2))
+    jacobians = torch.stack([torch.autograd.functional.jacobian(module, x) for x in 3 * draw(100, 5)])
+    assert found >= float(torch.linalg.matrix_norm(jacobians, 2).max()) * (1 - 1e-9)
+
+
+@needs_published
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in DIGITS if row["net"] == "cnn2_seed0"], ids=lambda row: row["net"])
+def test_published_convolutions(row: dict[str, str]) -> None:
+    data = np.load(PUBLISHED / "relu_digits" / f"{row['net']}.npz")
+    conv, last = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(512, 1)
+    conv.weight.data = torch.from_numpy(data["conv1_weight"]).permute(2, 0, 1).unsqueeze(1)
+    order = data["fc1_weight"].T[7].reshape(8, 8, 8).transpose(2, 1, 0).reshape(1, -1)  # as it was published
+    last.weight.data = torch.from_numpy(order.copy())
+    module = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), last).float()
+    found = bound(read(load(export(module, torch.zeros(1, 1, 8, 8)))), timeout=None)
+    assert -1e-5 <= found.upper / float(row["bound"]) - 1 <= 1e-4
 
 
 def equilibrium(activation: str, size: int = 4) -> nn.Module:

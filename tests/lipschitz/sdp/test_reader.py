@@ -23,12 +23,13 @@ from verifier.lipschitz.sdp import reference
 from verifier.lipschitz.sdp.reader import Reader, read
 from verifier.lipschitz.sdp.system import Signal, System
 from verifier.ops.equilibrium import Equilibrium
+from verifier.ops.sort import Sort
 from verifier.sets import Box
 
 
 def assert_satisfied(graph: Graph, low: float = -1.0, high: float = 1.0, boxes: dict[str, Box] | None = None) -> System:
     """Check all equations and slopes of a system at differences of random points."""
-    source = graph if boxes else fuse(graph.exact())
+    source = graph if boxes else fuse(graph.sorts().exact())
     reader = Reader(source, boxes)
     system = reader.builder.finish(reader.run())
     draw = torch.Generator().manual_seed(0)
@@ -42,7 +43,7 @@ def assert_satisfied(graph: Graph, low: float = -1.0, high: float = 1.0, boxes: 
         return (flat[:4, None] - flat[None, 4:]).flatten(0, 1)
 
     variables = [difference("<input>")]
-    variables += [difference(name)[:, rows] for name, rows in reader.origins]
+    variables += [picked(difference(name), rows) for name, rows in reader.origins]
 
     def assert_equal(signal: Signal, expected: Tensor) -> None:
         parts = [variables[group] @ block.centre.mT for group, block in signal.blocks.items()]
@@ -52,15 +53,20 @@ def assert_satisfied(graph: Graph, low: float = -1.0, high: float = 1.0, boxes: 
     assert len(system.layers) == len(reader.origins)
     for layer, (name, rows), after in zip(system.layers, reader.origins, variables[1:], strict=True):
         made = source.nodes[name]
-        before = difference(made.parents[0])[:, rows]
+        before = picked(difference(made.parents[0]), rows)
         if isinstance(made.op, Equilibrium):
             before = before + after @ made.op.weight
         assert_equal(layer.before, before)
-        ends = layer.lower * before, layer.upper * before
-        slack = 1e-9 * (1 + before.abs())
-        assert ((after >= torch.minimum(*ends) - slack) & (after <= torch.maximum(*ends) + slack)).all()
+        spare = (after - layer.lower * before) * (layer.upper * before - after)
+        groups = torch.zeros(len(spare), len(layer.ties), dtype=torch.float64).index_add(1, layer.ties, spare)
+        assert (groups >= -1e-9 * (1 + before.square().sum(1, keepdim=True))).all()
     assert_equal(system.output, difference(OUTPUT))
     return system
+
+
+def picked(values: Tensor, rows: Tensor) -> Tensor:
+    """Some elements, or a matrix times all."""
+    return values @ rows.mT if rows.dim() == 2 else values[:, rows]
 
 
 @pytest.mark.parametrize("name", MAXMIN)
@@ -80,6 +86,18 @@ def test_householder_is_one_variable_a_pair(name: str) -> None:
 def test_sorting_has_constant_one() -> None:
     proto = model([node("TopK", "x k", "y i", axis=1)], {"x": (1, 4)}, {"k": ints(4)})
     assert reference.system(assert_satisfied(assert_same_function(proto))) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_a_long_sort_is_one_group(largest: int) -> None:
+    nodes = [node("Mul", "x w", "z"), node("TopK", "z k", "y i", axis=1, largest=largest)]
+    constants = {"w": np.arange(1, 13, dtype=np.float32).reshape(1, 6, 2), "k": ints(6)}
+    graph = assert_same_function(model(nodes, {"x": (1, 6, 2)}, constants))
+    (layer,) = assert_satisfied(graph).layers
+    assert layer.before.rows == 10
+    assert layer.ties.unique().numel() == 2
+    assert reference.system(read(graph)) == pytest.approx(12, rel=1e-4)
+    assert not any(isinstance(entry.op, Sort) for entry in graph.nodes.values())
 
 
 def test_an_offset_makes_two_variables() -> None:

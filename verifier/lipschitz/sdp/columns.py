@@ -88,11 +88,13 @@ def take(signal: Signal, index: Tensor) -> Signal:
 def scaled(signal: Signal, factor: Tensor, error: Tensor) -> Signal:
     """Multiply each row by a number ``(rows,)`` that is within an error of the true one."""
     found, unit = {}, gamma(4, torch.float64)
-    wrong = (error + torch.where(factor.frexp().mantissa.abs() == 0.5, 0, unit * factor.abs())).unsqueeze(1)
+    plain = ((factor == 0) | (factor.abs() == 1)) & (error == 0)
+    wrong = torch.where(plain, 0.0, error + unit * factor.abs()).unsqueeze(1)
+    lost = torch.where(plain, 0.0, torch.finfo(torch.float64).tiny).unsqueeze(1)
     for group, block in signal.blocks.items():
         size = block.centre.abs() + block.radius
         centre = factor.unsqueeze(1) * block.centre
-        radius = (factor.abs().unsqueeze(1) * block.radius + wrong * size) * (1 + unit)
+        radius = (factor.abs().unsqueeze(1) * block.radius + wrong * size) * (1 + unit) + 4 * lost * (size > 0)
         if bool(centre.any()) or bool(radius.any()):
             found[group] = Block(centre, radius)
     return Signal(signal.rows, found)
@@ -107,7 +109,7 @@ def _flushed(block: Block | None) -> Block | None:
     tiny = (radius > 0) & (radius < SMALLEST)
     if not bool((small | tiny).any()):
         return block
-    return Block(centre.masked_fill(small, 0), radius + torch.where(small | tiny, SMALLEST, 0))
+    return Block(centre.masked_fill(small, 0), torch.where(small | tiny, 2 * (radius + SMALLEST), radius))
 
 
 def _columns(matrix: Tensor | None, size: int, shape: Shape) -> Tensor:

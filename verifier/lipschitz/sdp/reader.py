@@ -22,6 +22,9 @@ from verifier.graph.fuse import fuse
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.lipschitz.product import SLACK
 from verifier.lipschitz.sdp.columns import check_size, image, scaled, take
+from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
+from verifier.lipschitz.sdp.constraints.slopes import Slopes
+from verifier.lipschitz.sdp.implicit import loop
 from verifier.lipschitz.sdp.kink import ONE, Kink, rounded, two_slopes
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
 from verifier.lipschitz.sdp.twins import Twins
@@ -29,6 +32,7 @@ from verifier.ops.curves import Curve
 from verifier.ops.equilibrium import Equilibrium
 from verifier.ops.op import Affine
 from verifier.ops.product import Product
+from verifier.ops.sort import Sort
 from verifier.sets import Box
 
 
@@ -50,7 +54,7 @@ def read(graph: Graph, rows: Tensor | None = None, boxes: Mapping[str, Box] | No
 
     Property: sound in floating point. Cost: one matrix of each node for each group that it reads.
     """
-    reader = Reader(graph if boxes is not None else fuse(graph.exact()), boxes)
+    reader = Reader(graph if boxes is not None else fuse(graph.sorts().exact()), boxes)
     output = reader.run()
     return reader.builder.finish(output if rows is None else output.after(rows.to(torch.float64)))
 
@@ -74,7 +78,10 @@ class _Variable:
 
 
 class Reader:
-    """Walks a graph from the input on; ``origins`` are the node and the elements of it that made each layer."""
+    """Walks a graph from the input on.
+
+    ``origins`` tells what the variables of each layer are: elements of a node, by their numbers, or a matrix times all.
+    """
 
     def __init__(self, graph: Graph, boxes: Mapping[str, Box] | None) -> None:
         self.graph, self.boxes = graph, boxes
@@ -116,6 +123,8 @@ class Reader:
             found = self._curve(op, node, operands[0]) if slopes is None else self._kinked(node, operands[0], *slopes)
         elif isinstance(op, Equilibrium):
             found = self._equilibrium(op, node, operands[0])
+        elif isinstance(op, Sort):
+            found = self._sorted(op, node, operands[0])
         elif isinstance(op, Product):
             raise UnsupportedError("it multiplies values that both depend on the input, and has no bounded slope")
         else:
@@ -180,7 +189,18 @@ class Reader:
         lower, upper = (end.reshape(-1) for end in ends)
         weight = torch.block_diag(*[op.weight.mT.to(torch.float64)] * (before.rows // len(op.weight)))
         self.origins.append((node.name, torch.arange(before.rows)))
-        return self.builder.implicit(before, weight, torch.minimum(lower, upper), torch.maximum(lower, upper))
+        slopes = Slopes(float(torch.minimum(lower, upper).min()), float(torch.maximum(lower, upper).max()))
+        return loop(self.builder, weight, before, slopes)
+
+    def _sorted(self, op: Sort, node: Node, before: Signal) -> Signal:
+        """Read a sort: what lies along its axis is a group."""
+        constraint = GroupSort(node.shape[op.axis])
+        places = torch.arange(before.rows).reshape(node.shape).movedim(op.axis, -1).reshape(-1)
+        parts = constraint.parts(before.rows)
+        assert parts is not None and parts.reads is not None
+        check_size(before.rows, before.rows)
+        self.origins.append((node.name, parts.reads.centre[:, places.argsort()]))
+        return take(constraint.apply(self.builder, take(before, places)), places.argsort())
 
     def _new(self, node: Node, before: Signal, rows: Tensor, lower: Tensor, upper: Tensor) -> int:
         """Put activations behind some elements; return their group."""
