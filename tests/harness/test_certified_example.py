@@ -1,4 +1,4 @@
-"""The script that trains networks for certified radii: what it writes is read and proved, and so are the shipped ones."""
+"""The script that trains networks for certified radii: what it writes is read and proved, the shipped ones likewise."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from verifier.errors import ShapeError, UsageError, VerifierError
 from verifier.export import export
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load
-from verifier.layers import Equilibrium
+from verifier.layers import Equilibrium, FullSort, GroupSort
 from verifier.lipschitz import certificates
 from verifier.lipschitz.constants import Constants
 from verifier.lipschitz.equilibria import Enclosures
@@ -174,6 +174,19 @@ def test_implicit_networks_have_radii(norm: str) -> None:
     assert found.radii[-1] == 0
     moves = torch.randn(30, *x.shape, generator=drawn(3), dtype=torch.float64)
     moved = torch.from_numpy(x) + torch.stack([within(9 * move, torch.from_numpy(found.radii), norm) for move in moves])
+    labels = graph(moved[:, :-1].flatten(0, 1)).argmax(1).view(30, -1)
+    assert (labels == torch.from_numpy(y[:-1])).all()
+
+
+def test_sorting_networks_have_radii() -> None:
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 8), GroupSort(4), nn.Linear(8, 8), FullSort(), nn.Linear(8, 3)
+    graph = load(export(nn.Sequential(*layers), torch.zeros(1, 4)))
+    x, y = labelled(graph)
+    found = certified_radii(graph, x, y)
+    assert (found.radii[:-1] > 0).all()
+    moves = torch.randn(30, *x.shape, generator=drawn(3), dtype=torch.float64)
+    moved = torch.from_numpy(x) + torch.stack([within(9 * move, torch.from_numpy(found.radii), "2") for move in moves])
     labels = graph(moved[:, :-1].flatten(0, 1)).argmax(1).view(30, -1)
     assert (labels == torch.from_numpy(y[:-1])).all()
 

@@ -23,7 +23,7 @@ from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.ops.curves import Curve
-from verifier.ops.equilibrium import Equilibrium
+from verifier.ops.unbounded import Unbounded
 from verifier.sets import Box
 
 PRODUCT, SDP = "product", "sdp"
@@ -42,7 +42,7 @@ def unfit(graph: Graph, norm: Norm, rows: Tensor) -> str:
     """Say why a semidefinite bound is not worth trying, or nothing."""
     if not fits(norm, rows):
         return f"there is none for the norm {norm}"
-    neurons = sum(math.prod(node.shape) for node in graph.nodes.values() if isinstance(node.op, (Curve, Equilibrium)))
+    neurons = sum(math.prod(node.shape) for node in graph.nodes.values() if isinstance(node.op, (Curve, Unbounded)))
     if neurons > NEURONS:
         return f"{neurons} neurons are more than {NEURONS}"
     widest = max(math.prod(node.shape) for node in graph.nodes.values())
