@@ -119,11 +119,11 @@ def certified_radii(
     """
     if norm not in NORMS:
         raise UsageError(f"certified radii are there for the norms {' and '.join(NORMS)}, not {norm!r}")
-    graph, started = (model if isinstance(model, Graph) else load(model)).exact(), time.monotonic()
+    graph, started = model if isinstance(model, Graph) else load(model), time.monotonic()
     points, labels = _data(x, y, graph)
     limit = math.inf if timeout is None else timeout
     constants = Constants(graph, norm, method, solver, started + limit)
-    gaps = margins(graph, points, labels, SHARE * limit)
+    gaps = margins(graph.exact(), points, labels, SHARE * limit)
 
     def found(reason: str) -> CertifiedRadii:
         radii, _ = _radii(gaps, labels, constants)

@@ -1,4 +1,4 @@
-"""Values at points of networks that have no bounds over boxes: implicit layers by a residual, sorting by its ends."""
+"""Values of implicit networks at points, enclosed: by a residual and the Lipschitz constant of the equilibrium."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
 from verifier.ops.equilibrium import Equilibrium
 from verifier.ops.linear import Linear
-from verifier.ops.sort import Sort
-from verifier.ops.unbounded import Unbounded
 from verifier.sets import Box
 
 TOLERANCE, MOST, SIZES = 1e-14, 2000, tuple(2.0**-k for k in range(1, 7))
@@ -27,13 +25,13 @@ GROW = 1 + 1e-12
 """More than the relative rounding of a norm of some thousand numbers."""
 
 
-def unbounded(graph: Graph) -> bool:
-    """Tell whether a network has implicit layers, or such as sort."""
-    return any(isinstance(node.op, Unbounded) for node in graph.nodes.values())
+def implicit(graph: Graph) -> bool:
+    """Tell whether a network has implicit layers."""
+    return any(isinstance(node.op, Equilibrium) for node in graph.nodes.values())
 
 
 class Enclosures:
-    """Boxes of the outputs of a network with implicit layers, or such as sort, at points.
+    """Boxes of the outputs of a network with implicit layers at points.
 
     For ``z = f(z W + u)`` and any approximation z', ``q = f(z' W + u')`` is the equilibrium for
     ``u' + (z' - q) W``: so the true one for u is within ``L (|u - u'| + |(z' - q) W|)`` of q, norm 2, where L bounds
@@ -62,9 +60,6 @@ class Enclosures:
         for node in self.graph.nodes.values():
             if isinstance(node.op, Equilibrium):
                 boxes[node.name] = _equilibrium(node.op, boxes[node.parents[0]], self.stretches[node.name])
-            elif isinstance(node.op, Sort):  # it is monotone, and rounds nothing
-                box = boxes[node.parents[0]]
-                boxes[node.name] = Box(node.op.forward(box.lower), node.op.forward(box.upper))
             elif node.op is not None:
                 operands = [boxes[parent] for parent in node.parents]
                 boxes[node.name] = interval_step(node, operands, rounding(self.graph, node, operands).forward)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.graph.graph import INPUT, Graph
-from verifier.lipschitz.equilibria import Enclosures, unbounded
+from verifier.lipschitz.equilibria import Enclosures, implicit
 from verifier.sets import Box
 
 NUMBERS = 1 << 22
@@ -21,13 +21,13 @@ def margins(graph: Graph, points: Tensor, labels: Tensor, timeout: float) -> Ten
 
     Only implicit layers may take time before, so many seconds at most for each.
 
-    Property: sound in floating point: backward bounds over boxes that are points, or intervals where operators have no
-    other bounds. Where nothing is known, it is minus infinity.
+    Property: sound in floating point: backward bounds over boxes that are points, or intervals in implicit
+    networks. Where nothing is known, it is minus infinity.
     """
     eye = torch.eye(graph.n_outputs, dtype=torch.float64, device=points.device)
     widest = max(math.prod(node.shape) for node in graph.nodes.values())
     batch = max(1, NUMBERS // (widest * graph.n_outputs))
-    enclosures = Enclosures(graph, timeout) if unbounded(graph) else None
+    enclosures = Enclosures(graph, timeout) if implicit(graph) else None
     found = []
     with torch.no_grad():
         for x, label in zip(points.split(batch), labels.split(batch), strict=True):

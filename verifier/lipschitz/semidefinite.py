@@ -42,7 +42,9 @@ def unfit(graph: Graph, norm: Norm, rows: Tensor) -> str:
     """Say why a semidefinite bound is not worth trying, or nothing."""
     if not fits(norm, rows):
         return f"there is none for the norm {norm}"
-    neurons = sum(math.prod(node.shape) for node in graph.nodes.values() if isinstance(node.op, (Curve, Unbounded)))
+    neurons = sum(
+        math.prod(node.shape) for node in graph.sorts().nodes.values() if isinstance(node.op, (Curve, Unbounded))
+    )
     if neurons > NEURONS:
         return f"{neurons} neurons are more than {NEURONS}"
     widest = max(math.prod(node.shape) for node in graph.nodes.values())
