@@ -28,7 +28,7 @@ def text(found: CertifiedRadii) -> str:
     accuracies += [("certified accuracy", *(f"{found.accuracy(eps):.4f}" for _, eps in RADII[found.norm]))]
     quantiles = [("part of points", *(f"{part:.0%}" for part in QUANTILES))]
     quantiles += [("radius at most", *(rounded(found.quantile(part), up=False, digits=DIGITS) for part in QUANTILES))]
-    what = f"norm {found.norm}, Lipschitz constant <= {rounded(found.upper, up=True)}, {len(found.pairs)} differences"
+    what = f"norm {found.norm}, {constants(found)}"
     proved = "" if found.certified else ", NOT PROVED: see --solver"
     last = f"{len(found.radii)} points ({what}, {found.seconds:.2f} s{proved}): {found.reason}"
     return "\n".join([aligned(accuracies), aligned(quantiles), last])
@@ -36,10 +36,15 @@ def text(found: CertifiedRadii) -> str:
 
 def progress(found: CertifiedRadii) -> str:
     """Return what a run has reached."""
-    median = rounded(found.quantile(0.5), up=False, digits=DIGITS)
-    return (
-        f"median radius {median}, Lipschitz constant <= {rounded(found.upper, up=True)}, {len(found.pairs)} differences"
-    )
+    return f"median radius {rounded(found.quantile(0.5), up=False, digits=DIGITS)}, {constants(found)}"
+
+
+def constants(found: CertifiedRadii) -> str:
+    """Return what the radii rest on: the constant of all outputs, and the greatest of those of differences."""
+    parts = [f"Lipschitz constant <= {rounded(found.upper, up=True)}"]
+    if found.pairs:
+        parts.append(f"of {len(found.pairs)} differences <= {rounded(max(found.pairs.values()), up=True)}")
+    return ", ".join(parts)
 
 
 def record(found: CertifiedRadii, options: argparse.Namespace, seconds: float) -> dict[str, Any]:

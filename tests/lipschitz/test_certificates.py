@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.bounds.nets import Net, dense, drawn, linear
 from verifier import certified_radii
 from verifier.errors import ShapeError, UsageError, VerifierError
+from verifier.export import export
 from verifier.graph.graph import Graph
+from verifier.graph.onnx_import import load
+from verifier.layers import Equilibrium, FullSort, GroupSort
 from verifier.lipschitz import certificates
 from verifier.lipschitz.constants import Constants
+from verifier.lipschitz.equilibria import Enclosures
+from verifier.ops import equilibrium as implicit
+from verifier.ops.op import Op
 
 DUAL = {"2": 2.0, "inf": 1.0}
 ORDER = {"2": 2.0, "inf": math.inf}
@@ -146,6 +153,57 @@ def test_figures() -> None:
     assert [found.accuracy(eps) for eps in (0.0, 1.0, 2.5, 3.0)] == [0.75, 0.5, 0.25, 0]
     assert [found.quantile(part) for part in (0.0, 0.5, 0.9, 1.0)] == [0, 1, 2, 3]
     assert found.as_dict()["pairs"] == {"0-1": 2.0}
+
+
+def equilibrium(seed: int) -> Graph:
+    """An implicit layer that no averaging by halves solves, and an affine one."""
+    draw = drawn(seed)
+    a, b = (torch.randn(6, 6, generator=draw) * size for size in (0.3, 0.5))
+    inner = 0.8 * torch.eye(6) - a.T @ a + b - b.T
+    layer = Equilibrium(inner, torch.randn(6, 4, generator=draw), torch.randn(6, generator=draw), step=0.125)
+    return load(export(nn.Sequential(layer, nn.Linear(6, 3)), torch.zeros(1, 4)))
+
+
+@pytest.mark.parametrize("norm", ["2", "inf"])
+def test_implicit_networks_have_radii(norm: str) -> None:
+    torch.manual_seed(0)
+    graph = equilibrium(0)
+    x, y = labelled(graph)
+    found = certified_radii(graph, x, y, norm)
+    assert (found.radii[:-1] > 0).all()
+    assert found.radii[-1] == 0
+    moves = torch.randn(30, *x.shape, generator=drawn(3), dtype=torch.float64)
+    moved = torch.from_numpy(x) + torch.stack([within(9 * move, torch.from_numpy(found.radii), norm) for move in moves])
+    labels = graph(moved[:, :-1].flatten(0, 1)).argmax(1).view(30, -1)
+    assert (labels == torch.from_numpy(y[:-1])).all()
+
+
+def test_sorting_networks_have_radii() -> None:
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 8), GroupSort(4), nn.Linear(8, 8), FullSort(), nn.Linear(8, 3)
+    graph = load(export(nn.Sequential(*layers), torch.zeros(1, 4)))
+    x, y = labelled(graph)
+    found = certified_radii(graph, x, y)
+    assert (found.radii[:-1] > 0).all()
+    moves = torch.randn(30, *x.shape, generator=drawn(3), dtype=torch.float64)
+    moved = torch.from_numpy(x) + torch.stack([within(9 * move, torch.from_numpy(found.radii), "2") for move in moves])
+    labels = graph(moved[:, :-1].flatten(0, 1)).argmax(1).view(30, -1)
+    assert (labels == torch.from_numpy(y[:-1])).all()
+
+
+def test_their_values_are_enclosed() -> None:
+    torch.manual_seed(0)
+    graph, points = equilibrium(1), torch.randn(20, 4, generator=drawn(2), dtype=torch.float64)
+    box = Enclosures(graph, 20.0).outputs(points)
+    assert float((box.upper - box.lower).max()) < 1e-9
+    nodes = {name: replace(node, op=solved(node.op)) for name, node in graph.nodes.items()}
+    values = Graph(nodes.values(), graph.inputs, graph.outputs)(points)
+    assert ((box.lower <= values) & (values <= box.upper)).all()
+
+
+def solved(op: Op | None) -> Op | None:
+    """Equilibria are iterated until they stand."""
+    return replace(op, step=1 / 16, tolerance=1e-16, most=20_000) if isinstance(op, implicit.Equilibrium) else op
 
 
 POINTS, LABELS = np.zeros((3, 4)), np.array([0, 1, 2])

@@ -103,7 +103,8 @@ def test_the_norm_inf_and_images(command: Command) -> None:
     assert answer.out.splitlines()[0].split()[:3] == ["radius", "0", "1/255"]
     product = command(*DEEP, "--certify", "images.npz", "--method", "product")
     assert "one pass" in product.out
-    assert "0 differences" in product.out
+    assert "differences" not in product.out
+    assert "differences <=" in answer.out
 
 
 def test_an_interrupt_leaves_the_best_radii(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from verifier.export import graph_of
 from verifier.graph.graph import Graph
 from verifier.labelled import labelled
 from verifier.lipschitz.constants import Constants
-from verifier.lipschitz.margins import margins
+from verifier.lipschitz.equilibria import implicit
+from verifier.lipschitz.margins import implicit_margins, margins
 from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import onnx
 
 NORMS = ("2", "inf")
+
+SHARE = 0.25
+"""Part of the time that the constants of implicit layers may take, on which the margins rest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,10 +124,15 @@ def certified_radii(
     """
     if norm not in NORMS:
         raise UsageError(f"certified radii are there for the norms {' and '.join(NORMS)}, not {norm!r}")
-    graph, started = graph_of(model, example_input).exact(), time.monotonic()
+    graph, started = graph_of(model, example_input), time.monotonic()
     points, labels = labelled(x, y, graph)
-    gaps = margins(graph, Box(points, points), labels)
-    constants = Constants(graph, norm, method, solver, started + (math.inf if timeout is None else timeout))
+    limit = math.inf if timeout is None else timeout
+    constants = Constants(graph, norm, method, solver, started + limit)
+    exact = graph.exact()
+    if implicit(exact):
+        gaps = implicit_margins(exact, points, labels, SHARE * limit)
+    else:
+        gaps = margins(exact, Box(points, points), labels)
 
     def found(reason: str) -> CertifiedRadii:
         radii, _ = _radii(gaps, labels, constants)
@@ -159,7 +168,7 @@ def _improve(gaps: Tensor, labels: Tensor, constants: Constants, note: Callable[
     note()
     while True:
         radii, nearest = _radii(gaps, labels, constants)
-        counts = (radii > 0) & radii.isfinite()
+        counts = (gaps > 0).all(1) & radii.isfinite()
         pairs = torch.stack([torch.minimum(labels, nearest), torch.maximum(labels, nearest)], 1)[counts]
         kinds, numbers = pairs.unique(dim=0, return_counts=True)
         ranked = [tuple(kinds[k].tolist()) for k in numbers.argsort(descending=True, stable=True).tolist()]

@@ -23,6 +23,7 @@ from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.ops.curves import Curve
+from verifier.ops.unbounded import Unbounded
 from verifier.sets import Box
 
 PRODUCT, SDP = "product", "sdp"
@@ -41,7 +42,9 @@ def unfit(graph: Graph, norm: Norm, rows: Tensor) -> str:
     """Say why a semidefinite bound is not worth trying, or nothing."""
     if not fits(norm, rows):
         return f"there is none for the norm {norm}"
-    neurons = sum(math.prod(node.shape) for node in graph.nodes.values() if isinstance(node.op, Curve))
+    neurons = sum(
+        math.prod(node.shape) for node in graph.sorts().nodes.values() if isinstance(node.op, (Curve, Unbounded))
+    )
     if neurons > NEURONS:
         return f"{neurons} neurons are more than {NEURONS}"
     widest = max(math.prod(node.shape) for node in graph.nodes.values())
@@ -208,7 +211,7 @@ class Semidefinite:
 def products(graph: Graph, norm: Norm, groups: tuple[Tensor, ...], boxes: dict[str, Box] | None) -> list[float]:
     """Bound the constants of groups of rows ``(S, m)`` by the product of norms; infinite where it is not known."""
     try:
-        whole = product(graph, norm.p, None, boxes)
+        whole = product(graph.exact() if boxes is None else graph, norm.p, None, boxes)
     except UnsupportedError:
         whole = math.inf
     spread = [float(norm.of_boxes(Box(rows.unsqueeze(0), rows.unsqueeze(0)))) for rows in groups]

@@ -18,9 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from verifier.lipschitz.sdp.newton import Blocks, Newton, cholesky
 from verifier.lipschitz.sdp.spectrum import relative
-
-Blocks = list[Tensor]
 
 EXACT = 400
 """Size of blocks up to which the step to the boundary is found by eigenvalues, and not by trial."""
@@ -96,11 +95,11 @@ class Interior:
         """Minimise. Neither failed factorisations nor time-outs are errors: the best point so far is returned."""
         deadline = time.monotonic() + self.timeout
         y = model.start()
-        if _factor(model.slack(y)) is None:  # feasible, but not in floating point
+        if cholesky(model.slack(y)) is None:  # feasible, but not in floating point
             return Outcome(y, math.inf, math.inf, 0, "stalled")
         y, x = _centred(model, y, deadline)
         z = model.slack(y)
-        factors = _factor(z)
+        factors = cholesky(z)
         assert factors is not None, "steps stay strictly feasible"
         inverse = [torch.cholesky_inverse(factor) for factor in factors]
         degree = sum(block.shape[0] * block.shape[1] for block in z)
@@ -140,16 +139,16 @@ def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
     the multiple of its Y that comes nearest to being feasible.
     """
     begun = y
-    factors = _factor(model.slack(y))
+    factors = cholesky(model.slack(y))
     assert factors is not None, "the first point is strictly feasible"
     first = [torch.cholesky_inverse(factor) for factor in factors]
     pull = model.adjoint(first)
     scale = max(float(model.cost @ pull / (pull @ pull)), 1e-6 * float(model.cost.norm() / pull.norm()))
     for _ in range(CENTRING):
-        factors = _factor(model.slack(y))
+        factors = cholesky(model.slack(y))
         assert factors is not None, "steps stay strictly feasible"
         inverse = [torch.cholesky_inverse(factor) for factor in factors]
-        pull, newton = model.adjoint(inverse), _Newton.of(model.schur(inverse, inverse), model.tail)
+        pull, newton = model.adjoint(inverse), Newton.of(model.schur(inverse, inverse), model.tail)
         if newton is None:
             break
         along = newton.solve(model.cost)
@@ -187,7 +186,7 @@ def _search(model: Model, y: Tensor, dy: Tensor, dz: Blocks, factors: Blocks) ->
         else:
             high = middle
     step = low
-    while _factor(model.slack(y + step * dy)) is None:
+    while cholesky(model.slack(y + step * dy)) is None:
         step *= BACK
     return step
 
@@ -197,7 +196,7 @@ def _fresh(model: Model, y: Tensor, dy: Tensor, step: float) -> tuple[Tensor, Bl
     for _ in range(20):
         moved = y + step * dy
         z = model.slack(moved)
-        factors = _factor(z)
+        factors = cholesky(z)
         if factors is not None:
             return moved, z, factors
         step *= BACK
@@ -208,8 +207,8 @@ def _step(
     model: Model, x: Blocks, z: Blocks, factors: Blocks, inverse: Blocks, degree: int
 ) -> tuple[Blocks, Tensor, float, float] | None:
     """Return directions and lengths of one predictor-corrector step, or None where rounding has won."""
-    newton = _Newton.of(model.schur(x, inverse), model.tail)
-    bases = _factor(x)
+    newton = Newton.of(model.schur(x, inverse), model.tail)
+    bases = cholesky(x)
     if newton is None or bases is None:
         return None
     mean = _inner(x, z) / degree
@@ -249,49 +248,10 @@ def _length(factors: Blocks, base: Blocks, change: Blocks, near: float) -> float
             best = min(best, -near / least if least < 0 else 1.0)
             continue
         step = best
-        while step > STALLED / 10 and _factor([matrix + step / near * direction]) is None:
+        while step > STALLED / 10 and cholesky([matrix + step / near * direction]) is None:
             step *= BACK
         best = min(best, step)
     return best
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Newton:
-    """A factored Newton matrix, scaled to a diagonal of ones; the last variables were eliminated."""
-
-    factor: Tensor
-    cross: Tensor
-    size: Tensor
-
-    @staticmethod
-    def of(matrix: Tensor, tail: int) -> _Newton | None:
-        """Factor a matrix with as little added to its diagonal as it needs, or return None."""
-        size = matrix.diagonal().clamp(min=1e-300).sqrt()
-        scaled, head = matrix / size / size.unsqueeze(1), len(matrix) - tail
-        cross = scaled[:head, head:]
-        reduced = scaled[:head, :head] - cross @ cross.mT
-        for add in (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10):
-            factor, info = torch.linalg.cholesky_ex(reduced + add * torch.eye(head, dtype=scaled.dtype))
-            if not int(info) and bool(factor.isfinite().all()):
-                return _Newton(factor, cross, size)
-        return None
-
-    def solve(self, right: Tensor) -> Tensor:
-        """Solve for a vector."""
-        right, head = right / self.size, len(self.factor)
-        top = torch.cholesky_solve((right[:head] - self.cross @ right[head:]).unsqueeze(1), self.factor).squeeze(1)
-        return torch.cat([top, right[head:] - self.cross.mT @ top]) / self.size
-
-
-def _factor(blocks: Blocks) -> Blocks | None:
-    """Return Cholesky factors, or None if a block is not positive definite."""
-    found = []
-    for block in blocks:
-        factor, info = torch.linalg.cholesky_ex(block)
-        if bool(info.any()) or not bool(factor.isfinite().all()):
-            return None
-        found.append(factor)
-    return found
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

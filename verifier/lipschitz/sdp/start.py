@@ -21,15 +21,15 @@ AWAY = 4.0
 
 
 def start(system: System, infinite: bool, seconds: float) -> Tensor | None:
-    """Return rho (or tau and mu) and multipliers; None for an implicit network that none is found for in time."""
+    """Return rho (or tau and mu) and multipliers, or None if none are found: of an implicit network, or by rounding."""
     if acyclic(system):
-        most, t = _backward(Stacked.of(system))
+        found = _backward(Stacked.of(system))
     else:
         inner = multipliers(system, seconds)
         found = None if inner is None else _completed(Stacked.of(system), inner)
-        if found is None:
-            return None
-        most, t = found
+    if found is None:
+        return None
+    most, t = found
     if not infinite:
         return torch.cat([torch.tensor([most], dtype=torch.float64), t])
     inputs, outputs = system.inputs, system.output.rows
@@ -38,7 +38,7 @@ def start(system: System, infinite: bool, seconds: float) -> Tensor | None:
     return torch.cat([*(part.double() for part in head), level * t])
 
 
-def _backward(form: Stacked) -> tuple[float, Tensor]:
+def _backward(form: Stacked) -> tuple[float, Tensor] | None:
     """Return rho and one multiplier a layer, a little above what is needed, from the output to the input.
 
     M is what is needed of all variables so far, at first C' C. A layer with c and r the middle and half the length of
@@ -55,7 +55,9 @@ def _backward(form: Stacked) -> tuple[float, Tensor]:
         here = torch.zeros_like(t)
         here[form.ties[neurons]] = supply * (1 + rate) / 2
         left = form.quadratic(here)[:end, :end] - need
-        factor = torch.linalg.cholesky(left[begin:, begin:])
+        factor, info = torch.linalg.cholesky_ex(left[begin:, begin:])
+        if int(info) or not bool(left.isfinite().all()):
+            return None
         half = torch.linalg.solve_triangular(factor, left[begin:, :begin], upper=False)
         need, end, t = half.mT @ half - left[:begin, :begin], begin, t + here
     most = float(torch.linalg.matrix_norm(_symmetric(need), 2))
