@@ -7,8 +7,19 @@ import math
 import numpy as np
 import torch
 
-from tests.lipschitz.sdp.nets import random_net, steepest
+from tests.lipschitz.sdp.nets import Constraint, random_net, steepest
 from verifier.lipschitz.sdp import GroupSort, Slopes, reproof
+from verifier.lipschitz.sdp.guarantee import guarantee
+from verifier.lipschitz.sdp.system import Builder, System
+
+
+def linear(weights: list[torch.Tensor], constraint: Constraint) -> System:
+    """A feed-forward network."""
+    builder = Builder(weights[0].shape[1])
+    signal = builder.input.after(weights[0])
+    for weight in weights[1:]:
+        signal = constraint.apply(builder, signal).after(weight)
+    return builder.finish(signal)
 
 
 def test_least_eigenvalues_are_bounded_from_below() -> None:
@@ -51,12 +62,12 @@ def test_any_multipliers_give_a_bound_that_holds() -> None:
         slopes = Slopes(*sorted(rng.uniform(-1, 1.5, size=2)))
         weights = [torch.from_numpy(weight) for weight in net]
         y = torch.from_numpy(rng.uniform(0, 2, size=1 + sum(len(weight) for weight in net[:-1])))
-        assert reproof.neuron(weights, slopes, y).upper >= steepest(net, slopes, "2", rng)
+        assert guarantee(linear(weights, slopes), y, False).upper >= steepest(net, slopes, "2", rng)
 
 
 def test_negative_multipliers_prove_nothing() -> None:
     weights = [torch.ones(2, 2).double(), torch.ones(1, 2).double()]
-    assert reproof.neuron(weights, Slopes(), torch.tensor([9.0, 1.0, -1.0]).double()).upper == math.inf
+    assert guarantee(linear(weights, Slopes()), torch.tensor([9.0, 1.0, -1.0]).double(), False).upper == math.inf
     for numbers in ([1.0, -1.0], [-1.0, 1.0], [math.nan, 1.0]):
         chained = [torch.ones(2).double(), torch.tensor(numbers).double()]
         assert reproof.chain(weights, GroupSort(2), chained, infinite=False).upper == math.inf

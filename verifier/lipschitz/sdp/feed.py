@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,21 +15,21 @@ from torch import Tensor
 from verifier.bounds.rounding import gamma
 from verifier.errors import ShapeError, UsageError
 from verifier.lipschitz.sdp import reproof
+from verifier.lipschitz.sdp.bound import bound, times_power
 from verifier.lipschitz.sdp.chain import Chain
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
-from verifier.lipschitz.sdp.constraints.slopes import Slopes
+from verifier.lipschitz.sdp.constraints.parts import Activation
 from verifier.lipschitz.sdp.interior import Interior, Outcome
-from verifier.lipschitz.sdp.neuron import Neuron
 from verifier.lipschitz.sdp.reproof import Proof
 from verifier.lipschitz.sdp.result import SdpResult
+from verifier.lipschitz.sdp.system import Builder, System
 
 Weights = Sequence[npt.NDArray[np.floating] | Tensor]
-Constraint = GroupSort | Slopes
 
 
 def feedforward(
     weights: Weights,
-    constraint: Constraint,
+    constraint: Activation,
     norm: str = "2",
     *,
     output: int | None = None,
@@ -41,7 +41,7 @@ def feedforward(
     Args:
         weights: of the layers in order, each ``(out, in)``; biases do not matter.
         constraint: what is known of the activations, ``GroupSort(2)`` for MaxMin or ``Slopes(0, 1)`` for ReLU.
-        norm: ``2``, or ``inf`` for GroupSort: the greatest of the bounds of the outputs one by one.
+        norm: ``2``, or ``inf``: the greatest of the bounds of the outputs one by one.
         output: an index, counted from 0, or None for all.
         timeout: seconds until the solver stops where it is, or None for no limit; proving comes after it.
         gap: of the program and its dual, relative, at which to stop.
@@ -50,7 +50,7 @@ def feedforward(
         A certified bound, never above the product of the layers' norms; a looser one if the time was too short.
 
     Raises:
-        UsageError: no such norm for this activation, or no such output.
+        UsageError: no such norm or output.
         ShapeError: the weights do not fit together, or the groups do not fit into a layer.
 
     Property: sound in floating point, for the weights as real numbers; incomplete. Cost: some 10 to 30 steps, each of
@@ -59,15 +59,17 @@ def feedforward(
     """
     started = time.monotonic()
     matrices = _read(weights, output)
+    if norm not in ("2", "inf"):
+        raise UsageError(f"there is no semidefinite bound for norm {norm!r}: choose 2 or inf")
     infinite = norm == "inf"
-    if not (norm == "2" or (infinite and isinstance(constraint, GroupSort))):
-        raise UsageError(
-            f"there is no semidefinite bound for norm {norm!r} and {constraint}: use 2, or inf with GroupSort"
-        )
     if isinstance(constraint, GroupSort):
         for weight in matrices[:-1]:
             constraint.groups(len(weight))
     product = _product(matrices, constraint, infinite)
+    if not isinstance(constraint, GroupSort):
+        found = bound(_system(matrices, constraint), norm, timeout=timeout, gap=gap)
+        method = found.method if found.upper < product else "product"
+        return replace(found, upper=min(found.upper, product), product=product, method=method, certified=True)
     limit = math.inf if timeout is None else timeout
     tasks = [[*matrices[:-1], row.unsqueeze(0)] for row in matrices[-1]] if infinite else [matrices]
     if len(matrices) == 1 or product == 0:
@@ -104,54 +106,27 @@ class _Answer:
     multipliers: npt.NDArray[np.float64]
 
 
-def _program(weights: list[Tensor], constraint: Constraint, infinite: bool, method: Interior) -> _Answer:
+def _system(weights: list[Tensor], constraint: Activation) -> System:
+    """Compose the layers."""
+    builder = Builder(weights[0].shape[1])
+    signal = builder.input.after(weights[0])
+    for weight in weights[1:]:
+        signal = constraint.apply(builder, signal).after(weight)
+    return builder.finish(signal)
+
+
+def _program(weights: list[Tensor], constraint: GroupSort, infinite: bool, method: Interior) -> _Answer:
     """Solve and prove one program, with weights that are balanced first."""
-    if isinstance(constraint, Slopes):
-        weights = _alive(weights)
-    if not all(len(weight) for weight in weights):
-        return _Answer(Proof(0.0, 0.0, 0.0), Outcome(torch.zeros(0), 0.0, 0.0, 0, "converged"), np.zeros(0))
     try:
         balanced, exponent = _balanced(weights)
-        if isinstance(constraint, Slopes):
-            constraint, power = _unit(constraint)
-            exponent += power * (len(weights) - 1)
     except OverflowError:
         nothing = Proof(math.inf, 0.0, -math.inf)
         return _Answer(nothing, Outcome(torch.zeros(0), math.inf, math.inf, 0, "out of range"), np.zeros(0))
-    if isinstance(constraint, Slopes):
-        outcome = method.solve(Neuron(balanced, constraint))
-        proof = reproof.neuron(balanced, constraint, outcome.y)
-    else:
-        model = Chain(balanced, constraint, infinite)
-        outcome = method.solve(model)
-        proof = reproof.chain(balanced, constraint, model.numbers(outcome.y), infinite)
-    upper = _times_power(proof.upper, exponent)
+    model = Chain(balanced, constraint, infinite)
+    outcome = method.solve(model)
+    proof = reproof.chain(balanced, constraint, model.numbers(outcome.y), infinite)
+    upper = times_power(proof.upper, exponent)
     return _Answer(Proof(upper, proof.shift, proof.residual), outcome, outcome.y.numpy())
-
-
-def _alive(weights: list[Tensor]) -> list[Tensor]:
-    """Leave out the neurons that read nothing or that nothing reads: their multipliers have no optimum."""
-    found, changed = list(weights), True
-    while changed:
-        changed = False
-        for k in range(len(found) - 1):
-            kept = found[k].any(1) & found[k + 1].any(0)
-            changed = changed or not bool(kept.all())
-            found[k], found[k + 1] = found[k][kept], found[k + 1][:, kept]
-    return found
-
-
-def _unit(constraint: Slopes) -> tuple[Slopes, int]:
-    """Scale an activation by a power of two to a constant near 1, and return the exponent of what was taken out.
-
-    Raises:
-        OverflowError: that would round.
-    """
-    exponent = round(math.log2(constraint.constant))
-    lower, upper = (math.ldexp(end, -exponent) for end in (constraint.lower, constraint.upper))
-    if (math.ldexp(lower, exponent), math.ldexp(upper, exponent)) != (constraint.lower, constraint.upper):
-        raise OverflowError("slopes too far from each other")
-    return Slopes(lower, upper), exponent
 
 
 def _balanced(weights: list[Tensor]) -> tuple[list[Tensor], int]:
@@ -175,7 +150,7 @@ def _balanced(weights: list[Tensor]) -> tuple[list[Tensor], int]:
     return found, total
 
 
-def _product(weights: list[Tensor], constraint: Constraint, infinite: bool) -> float:
+def _product(weights: list[Tensor], constraint: Activation, infinite: bool) -> float:
     """Bound the product of the layers' norms and the activations' constants from above."""
     if infinite:
         sizes = [float(w.abs().sum(1).max()) * (1 + gamma(w.shape[1], torch.float64)) for w in weights]
@@ -183,19 +158,11 @@ def _product(weights: list[Tensor], constraint: Constraint, infinite: bool) -> f
         sizes = reproof.norms(weights)
     if not all(sizes):
         return 0.0
-    parts = [math.frexp(size) for size in [*sizes, *[constraint.constant] * (len(weights) - 1)]]
+    parts = [
+        math.frexp(size) for size in [*sizes, *[constraint.stretch(math.inf if infinite else 2.0)] * (len(weights) - 1)]
+    ]
     found = math.prod(mantissa for mantissa, _ in parts) * (1 + gamma(4 * len(weights), torch.float64))
-    return _times_power(found, sum(exponent for _, exponent in parts))
-
-
-def _times_power(value: float, exponent: int) -> float:
-    """Return a number times a power of two, rounded upward where it leaves the range."""
-    if not math.isfinite(value) or value == 0:
-        return value
-    try:
-        return max(math.ldexp(value, exponent), reproof.TINY)
-    except OverflowError:
-        return math.inf
+    return times_power(found, sum(exponent for _, exponent in parts))
 
 
 def _read(weights: Weights, output: int | None) -> list[Tensor]:

@@ -4,7 +4,7 @@ For any real R, ``M = R R' + (M - R R')``, and R R' has no negative eigenvalue. 
 minus the norm of M - R R', which is computed with a bound on its rounding (Higham, 2nd ed., section 3.1): nothing has
 to be known of the algorithm that found R, here Cholesky's for M - shift I. What the forming of M itself rounded is
 bounded by the same sums over absolute values. What is missing to 0 is paid for in the bound, see ``chain`` and
-``neuron``.
+``guarantee``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from torch import Tensor
 from verifier.bounds.rounding import gamma
 from verifier.lipschitz.norms import spectral
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
-from verifier.lipschitz.sdp.constraints.slopes import Slopes
 from verifier.lipschitz.sdp.spectrum import eigenvalues, relative
 from verifier.sets import Box
 
@@ -132,55 +131,6 @@ def _factor(weight: Tensor, before: Tensor, after: Tensor, least: float) -> Proo
     residual = least_eigenvalue(kappa * after - image, error)
     shift = max(0.0, -residual)
     return Proof((kappa + shift / least * (1 + 1e-15)) * (1 + 1e-15), shift, residual)
-
-
-def neuron(weights: list[Tensor], constraint: Slopes, y: Tensor) -> Proof:
-    """Prove a bound for slopes in [a, b] from rho and t, see ``sdp.neuron``.
-
-    If ``Z >= -delta I``, then for all differences, with the constraints' terms at least 0,
-    ``|dy|^2 <= rho |dx|^2 + delta (|dx|^2 + sum_k |dphi_k|^2)``. And ``|dphi_k| <= m |W_k| |dphi_{k-1}|`` with
-    m = max(|a|, |b|). So ``L^2 <= rho + delta (1 + sum_k prod_{i<=k} (m |W_i|)^2)``, the norms bounded from above.
-
-    Property: sound in floating point, for any rho and any t >= 0.
-    """
-    rho, t = float(y[0]), y[1:]
-    if not bool((t >= 0).all()) or not rho >= 0:
-        return Proof(math.inf, math.inf, -math.inf)
-    matrix, size = _form(weights, constraint, y)
-    widest = max(max(weight.shape) for weight in weights)
-    error = gamma(widest + 12, torch.float64) * float(size.sum(1).max()) * (1 + 1e-9) + len(matrix) ** 2 * TINY
-    residual = least_eigenvalue(matrix, error)
-    shift, reach, price = max(0.0, -residual), 1.0, 1.0
-    for norm in norms(weights[:-1]):
-        reach *= (constraint.constant * norm) ** 2
-        price += reach
-    return Proof(_root(rho + shift * price if shift else rho, 4 * len(weights)), shift, residual)
-
-
-def _form(weights: list[Tensor], constraint: Slopes, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Z, and the sums of the absolute values of the terms of its entries."""
-    *inner, last = weights
-    a, b = constraint.lower, constraint.upper
-    count = weights[0].shape[1] + sum(len(weight) for weight in inner)
-    z, size = (torch.zeros(count, count, dtype=torch.float64) for _ in range(2))
-    start, below = 0, 0
-    z[: weights[0].shape[1], : weights[0].shape[1]].diagonal().add_(y[0])
-    for weight in inner:
-        middle = start + weight.shape[1]
-        end = middle + len(weight)
-        t = y[1 + below : 1 + below + len(weight)]
-        scaled = t.unsqueeze(1) * weight
-        z[start:middle, start:middle] += 2 * a * b * (weight.mT @ scaled)
-        size[start:middle, start:middle] += 2 * abs(a * b) * (weight.mT.abs() @ scaled.abs())
-        z[middle:end, start:middle] -= (a + b) * scaled
-        z[start:middle, middle:end] -= (a + b) * scaled.mT
-        z[middle:end, middle:end].diagonal().add_(2 * t)
-        start, below = middle, below + len(weight)
-    z[start:, start:] -= last.mT @ last
-    size[start:, start:] += last.mT.abs() @ last.abs()
-    z = (z + z.mT) / 2
-    diagonal = torch.cat([y[:1].expand(weights[0].shape[1]), 2 * y[1:]])
-    return z, size + z.abs() + torch.diag(diagonal)
 
 
 def _root(square: float, roundings: int) -> float:

@@ -46,11 +46,15 @@ class Block:
         unit = gamma(4, torch.float64)
         return Block(centre, (self.radius + other.radius + unit * centre.abs()) * (1 + unit))
 
-    def after(self, weight: Tensor) -> Block:
-        """Multiply by an exact matrix from the left, with the rounding."""
-        unit = gamma(weight.shape[1] + 4, torch.float64)
-        radius = (weight.abs() @ (self.radius + unit * self.centre.abs())) * (1 + unit)
-        return Block(weight @ self.centre, radius)
+    def after(self, weight: Tensor | Block) -> Block:
+        """Multiply by a matrix from the left, exact or within a radius, with the rounding."""
+        left = Block.exact(weight) if isinstance(weight, Tensor) else weight
+        unit = gamma(left.centre.shape[1] + 4, torch.float64)
+        radius = left.centre.abs() @ (self.radius + unit * self.centre.abs())
+        if bool(left.radius.any()):
+            radius = radius + left.radius @ (self.radius + self.centre.abs())
+        lost = left.centre.shape[1] * torch.finfo(torch.float64).tiny  # products too small for float64
+        return Block(left.centre @ self.centre, radius * (1 + 2 * unit) + lost * (radius > 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,15 +77,16 @@ class Signal:
             found[group] = found[group] + block if group in found else block
         return Signal(self.rows, found)
 
-    def after(self, weight: Tensor) -> Signal:
-        """Multiply by an exact matrix ``(out, rows)`` from the left.
+    def after(self, weight: Tensor | Block) -> Signal:
+        """Multiply by a matrix ``(out, rows)`` from the left, exact or within a radius.
 
         Raises:
             ShapeError: it does not fit.
         """
-        if weight.dim() != 2 or weight.shape[1] != self.rows:
-            raise ShapeError(f"weights of shape {tuple(weight.shape)} do not fit a vector of {self.rows} values")
-        return Signal(len(weight), {group: block.after(weight) for group, block in self.blocks.items()})
+        shape = tuple((weight if isinstance(weight, Tensor) else weight.centre).shape)
+        if len(shape) != 2 or shape[1] != self.rows:
+            raise ShapeError(f"weights of shape {shape} do not fit a vector of {self.rows} values")
+        return Signal(shape[0], {group: block.after(weight) for group, block in self.blocks.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

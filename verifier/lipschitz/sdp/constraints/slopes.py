@@ -13,7 +13,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
+
 from verifier.errors import UsageError
+from verifier.lipschitz.sdp.constraints.parts import NEURON, Parts, apply, tied
+from verifier.lipschitz.sdp.system import Builder, Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,16 @@ class Slopes:
     def constant(self) -> float:
         """The Lipschitz constant of the activation."""
         return max(abs(self.lower), abs(self.upper))
+
+    def stretch(self, order: float) -> float:
+        """See ``Activation``: the same in both norms."""
+        return self.constant
+
+    def parts(self, width: int, variant: str = NEURON) -> Parts:
+        """See ``Activation``."""
+        lower, upper = (torch.full((width,), end, dtype=torch.float64) for end in (self.lower, self.upper))
+        return Parts(None, None, None, lower, upper, tied(torch.arange(width), variant))
+
+    def apply(self, builder: Builder, signal: Signal, variant: str = NEURON) -> Signal:
+        """See ``Activation``."""
+        return apply(self, builder, signal, variant)
