@@ -5,11 +5,12 @@ with ``rho E_0' diag(d) E_0 >= G`` is the largest eigenvalue, relative to diag(d
 when its other groups are maximised over, which takes ``-G > 0`` on them: a Schur complement. They are eliminated from
 the last to the first by Cholesky factors of the size of one group; blocks between groups that never meet stay zero, so
 a chain costs no more than its layers. With eigenvectors u extended to xi = (u, v) by the maximisers, and X the mean of
-xi xi' with weights from a soft maximum, ``<F_i, X>`` is the derivative of rho by t_i.
+xi xi' with the eigenvalues' weights in a soft maximum, ``<F_i, X>`` is its derivative by t_i.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,13 +32,11 @@ class Level:
     Attributes:
         rho: the largest relative eigenvalue.
         soft: its soft maximum, never below rho.
-        mean: the mean eigenvalue by the weights of the soft maximum, never above rho.
         by_t, by_mu, by_d: the derivatives of ``soft``.
     """
 
     rho: float
     soft: float
-    mean: float
     by_t: Tensor
     by_mu: Tensor
     by_d: Tensor
@@ -58,8 +57,10 @@ class Elimination:
         """Return what multipliers give, or None where they are not feasible.
 
         Args:
-            t, mu, d: positive, of all multipliers, outputs and inputs.
-            temperature: of the soft maximum, relative to rho.
+            t: positive, of all multipliers.
+            mu: positive, of the outputs.
+            d: positive, of the inputs.
+            temperature: of the soft maximum, the norm of order 1 / temperature of the positive eigenvalues.
         """
         grid, factors = self._grid(t, mu), []
         for group in range(len(self.system.layers), 0, -1):
@@ -82,18 +83,18 @@ class Elimination:
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return None
         rho = float(values[-1])
-        if not 0 < rho < float("inf"):
+        if not 0 < rho < math.inf:
             return None
-        soft = rho * temperature * float(torch.logsumexp((values - rho) / (rho * temperature), 0)) + rho
-        weights = torch.softmax(values / (rho * temperature), 0)
-        kept = weights > NEGLIGIBLE
-        weights, inputs = weights[kept], root.unsqueeze(1) * vectors[:, kept]
+        logs = values.clamp(min=1e-300).log() / temperature
+        soft = math.exp(temperature * float(torch.logsumexp(logs, 0)))
+        shares = torch.softmax(logs, 0)
+        kept = (shares > NEGLIGIBLE) & (values > 0)
+        weights, inputs = soft * shares[kept] / values[kept], root.unsqueeze(1) * vectors[:, kept]
         parts = self._extended(inputs, factors[::-1])
         answer = self._read(self.system.output, parts) / mu.unsqueeze(1)
         return Level(
             rho=rho,
             soft=soft,
-            mean=float(weights @ values[kept]),
             by_t=self._slopes(parts, weights),
             by_mu=-(answer.square() @ weights),
             by_d=-(inputs.square() @ (weights * values[kept])),
