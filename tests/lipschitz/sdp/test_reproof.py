@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 
 from tests.lipschitz.sdp.nets import Constraint, random_net, steepest
-from verifier.lipschitz.sdp import GroupSort, Slopes, reproof
-from verifier.lipschitz.sdp.guarantee import guarantee
-from verifier.lipschitz.sdp.system import Builder, System
+from tests.lipschitz.sdp.walks import KINDS, random_model, system
+from tests.lipschitz.sdp.walks import steepest as steepest_of
+from verifier.lipschitz.sdp import GroupSort, Slopes, bound, reproof
+from verifier.lipschitz.sdp.guarantee import _matrix, guarantee
+from verifier.lipschitz.sdp.stacked import Stacked
+from verifier.lipschitz.sdp.system import Block, Builder, Layer, Signal, System
 
 
 def linear(weights: list[torch.Tensor], constraint: Constraint) -> System:
@@ -72,3 +77,82 @@ def test_negative_multipliers_prove_nothing() -> None:
         chained = [torch.ones(2).double(), torch.tensor(numbers).double()]
         assert reproof.chain(weights, GroupSort(2), chained, infinite=False).upper == math.inf
         assert reproof.chain(weights, GroupSort(2), chained, infinite=True).upper == math.inf
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_multipliers_of_a_system_give_a_bound_that_holds(kind: str) -> None:
+    rng = np.random.default_rng(2)
+    proved = 0
+    for family in ("relu", "odd", "maxmin", "sort3", "householder3"):
+        inputs, model = random_model(kind, family, rng)
+        whole = system(inputs, model)
+        count = Stacked.of(whole).multipliers
+        for infinite, norm in ((False, "2"), (True, "inf,1")):
+            head = whole.inputs + whole.output.rows if infinite else 1
+            for size in (0.5, 3.0):
+                y = torch.from_numpy(rng.uniform(0, 1, size=head + count) * size)
+                y[:head] *= 10
+                found = guarantee(whole, y, infinite)
+                assert found.upper >= steepest_of(inputs, model, norm, rng, rounds=4)
+                proved += found.upper < math.inf
+    assert proved >= 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_hold_for_all_matrices_within_the_radii(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    for family in ("relu", "odd", "maxmin"):
+        inputs, model = random_model(kind, family, rng)
+        whole = system(inputs, model)
+        radius = 0.02
+        wide = bound(moved(whole, lambda block: Block(block.centre, block.radius + radius * block.centre.abs())))
+        assert wide.upper > bound(whole).upper
+        if wide.upper == math.inf:
+            continue
+        for _ in range(5):
+            signs = lambda block: torch.from_numpy(rng.choice([-1.0, 1.0], size=tuple(block.centre.shape)))  # noqa: E731
+            other = moved(whole, lambda b, s=signs: Block.exact(b.centre * (1 + radius * s(b))))
+            assert wide.upper >= jacobian(other, rng) * (1 - 1e-12)
+
+
+def moved(whole: System, change: Callable[[Block], Block]) -> System:
+    """A system with other blocks."""
+
+    def signal(old: Signal) -> Signal:
+        return Signal(old.rows, {group: change(block) for group, block in old.blocks.items()})
+
+    layers = tuple(Layer(signal(k.before), k.lower, k.upper, k.ties) for k in whole.layers)
+    return System(whole.inputs, layers, signal(whole.output))
+
+
+def jacobian(whole: System, rng: np.random.Generator) -> float:
+    """The largest norm of the system with random slopes at the ends of their intervals."""
+    form = Stacked.of(whole)
+    a = form.rows(torch.eye(form.size, dtype=torch.float64)).numpy()
+    best = 0.0
+    for _ in range(300):
+        slopes = np.where(rng.random(len(a)) < 0.5, form.lower, form.upper)[:, None] * a
+        inner = np.eye(len(a)) - slopes[:, form.inputs :]
+        gain = np.linalg.solve(inner, slopes[:, : form.inputs])
+        best = max(best, np.linalg.norm(form.output.numpy() @ np.vstack([np.eye(form.inputs), gain]), 2))
+    return best
+
+
+def test_the_error_of_forming_the_matrix_is_bounded() -> None:
+    rng = np.random.default_rng(5)
+    for kind in KINDS:
+        whole = system(*random_model(kind, "odd", rng))
+        wide = Stacked.of(moved(whole, lambda b: Block(b.centre, 0.1 * b.centre.abs())))
+        for infinite in (False, True):
+            head = torch.rand(wide.inputs + len(wide.output) if infinite else 1).double()
+            t = torch.rand(wide.multipliers).double()
+            z, error = _matrix(wide, head, t, infinite)
+            most = 0.0
+            for _ in range(20):
+                other = moved(
+                    whole,
+                    lambda b: Block.exact(b.centre * torch.from_numpy(1 + 0.1 * rng.choice([-1, 1], b.centre.shape))),
+                )
+                true, _ = _matrix(Stacked.of(other), head, t, infinite)
+                most = max(most, float(torch.linalg.matrix_norm(true - z, 2)))
+            assert error / 20 < most <= error

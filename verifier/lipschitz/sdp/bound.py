@@ -96,7 +96,7 @@ def _program(system: System, infinite: bool, method: Interior) -> _Answer:
         return _Answer(open_proof, "out of range")
     model = _model(system, infinite, method.timeout)
     if model is None:
-        return _Answer(open_proof, "not well-posed")
+        return _Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
     outcome = method.solve(model)
     proof = guarantee(system, outcome.y, infinite)
     upper = times_power(proof.upper, exponent)

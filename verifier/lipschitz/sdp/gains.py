@@ -45,6 +45,8 @@ def product(system: System, norm: str) -> float:
     Property: sound in floating point, as ``gains`` is.
     """
     reach = gains(system, 2 if norm == "2" else math.inf)
+    if not all(math.isfinite(gain) for gain in reach):
+        return math.inf  # perhaps not well-posed, whatever reads it
     total = 0.0
     for group, block in system.output.blocks.items():
         total += times(reach[group], answer_norm(block, norm))
@@ -73,7 +75,7 @@ def _steepness(layer: Layer, order: float) -> float:
 def matrix_norm(block: Block, order: float) -> float:
     """Bound the norm of order 2 or infinity of all matrices within the radii."""
     if math.isinf(order):
-        return float(_rows(block).max())
+        return _upward(_rows(block).max())
     lower, upper = (
         torch.where(block.radius > 0, end.nextafter(torch.full_like(end, away)), end)
         for end, away in ((block.centre - block.radius, -math.inf), (block.centre + block.radius, math.inf))
@@ -84,7 +86,7 @@ def matrix_norm(block: Block, order: float) -> float:
 def answer_norm(block: Block, norm: str) -> float:
     """Bound the norm ``2``, ``inf`` or ``inf,1`` of all matrices within the radii."""
     if norm == "inf,1":
-        return float(_rows(block).sum()) * (1 + gamma(len(block.centre), torch.float64))
+        return _upward(_rows(block).sum()) * (1 + gamma(len(block.centre), torch.float64))
     return matrix_norm(block, 2.0 if norm == "2" else math.inf)
 
 
@@ -99,6 +101,11 @@ def times(one: float, other: float) -> float:
     if one == 0 or other == 0:
         return 0.0
     return max(one * other * GROW, SMALL)
+
+
+def _upward(value: Tensor) -> float:
+    """Return a bound, infinite where numbers left the range."""
+    return float(value.nan_to_num(nan=math.inf, posinf=math.inf))
 
 
 def _rows(block: Block) -> Tensor:

@@ -122,7 +122,7 @@ def _error(form: Stacked, lost: Tensor, terms: Tensor) -> float:
     longest = max([len(form.output), *(len(layer.centre) for layer in form.layers)])
     unit = gamma(longest + 4 * len(form.layers) + 16, torch.float64)
     wide = 1 + gamma(2 * len(lost) + 2 * longest + len(form.layers) + 16, torch.float64)
-    return float((lost + unit * terms).max()) * wide + len(lost) ** 2 * TINY
+    return float((lost + unit * terms).max()) * wide + 4 * len(lost) ** 2 * TINY
 
 
 def _reach(form: Stacked, t: Tensor) -> float:

@@ -66,7 +66,7 @@ class Outcome:
     """Where a run ended.
 
     Attributes:
-        y: the last point, strictly feasible up to rounding.
+        y: the last point, or the best where it has not converged; strictly feasible up to rounding.
         gap: between the objectives of the pair, relative; an estimate.
         infeasibility: of the dual, relative.
         iterations: of them.
@@ -100,7 +100,9 @@ class Interior:
         if point is None:  # feasible, but not in floating point
             return Outcome(begun, math.inf, math.inf, 0, "stalled")
         cost, gap, lack, reason, count, spent = model.cost, math.inf, math.inf, "iterations", 0, 0.0
+        best = point.y
         for count in range(self.iterations + 1):
+            best = point.y if float(cost @ point.y) <= float(cost @ best) else best
             rest = cost - model.adjoint(point.x)
             distance = _inner(point.x, point.z) + float((rest * point.y).abs().sum())
             gap = distance / max(abs(float(cost @ point.y)), 1e-12)
@@ -117,7 +119,7 @@ class Interior:
                 reason = "stalled"
                 break
             point, spent = moved, time.monotonic() - now
-        return Outcome(point.y, gap, lack, count, reason)
+        return Outcome(point.y if reason == "converged" else best, gap, lack, count, reason)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

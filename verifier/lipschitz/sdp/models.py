@@ -119,7 +119,8 @@ def implicit(
     found = bound(builder.finish(state.after(end)), norm, timeout=timeout, gap=gap)
     order = 2.0 if norm == "2" else math.inf
     read, own = (times(constraint.stretch(order), matrix_norm(Block.exact(part), order)) for part in (into, weight))
-    return _within(found, times(contraction(read, own), answer_norm(Block.exact(end), norm)))
+    reach = contraction(read, own)
+    return _within(found, times(reach, answer_norm(Block.exact(end), norm)) if math.isfinite(reach) else math.inf)
 
 
 def _within(found: SdpResult, product: float) -> SdpResult:

@@ -11,47 +11,57 @@ from verifier.lipschitz.sdp.gains import acyclic
 from verifier.lipschitz.sdp.margin import multipliers
 from verifier.lipschitz.sdp.spectrum import eigenvalues
 from verifier.lipschitz.sdp.stacked import Stacked
-from verifier.lipschitz.sdp.system import Layer, Signal, System
+from verifier.lipschitz.sdp.system import System
 
-INSIDE = 1.05
+INSIDE = 2.0
 """How much more than is needed each layer of the first point gets."""
+
+AWAY = 4.0
+"""How much more than is needed tau and mu are, of which there are many."""
 
 
 def start(system: System, infinite: bool, seconds: float) -> Tensor | None:
-    """Return rho (or tau and mu) and multipliers; None for an implicit network that none is found for in time."""
+    """Return rho (or tau and mu) and multipliers, or None if none are found: of an implicit network, or by rounding."""
     if acyclic(system):
-        most, t = _recursion(system)
+        found = _backward(Stacked.of(system))
     else:
         inner = multipliers(system, seconds)
         found = None if inner is None else _completed(Stacked.of(system), inner)
-        if found is None:
-            return None
-        most, t = found
+    if found is None:
+        return None
+    most, t = found
     if not infinite:
         return torch.cat([torch.tensor([most], dtype=torch.float64), t])
     inputs, outputs = system.inputs, system.output.rows
     level = math.sqrt(outputs / (inputs * most))  # where tau and mu cost the same
-    head = [torch.full((inputs,), most * level), torch.full((outputs,), INSIDE / level)]
+    head = [torch.full((inputs,), AWAY * most * level), torch.full((outputs,), AWAY / level)]
     return torch.cat([*(part.double() for part in head), level * t])
 
 
-def _recursion(system: System) -> tuple[float, Tensor]:
+def _backward(form: Stacked) -> tuple[float, Tensor] | None:
     """Return rho and one multiplier a layer, a little above what is needed, from the output to the input.
 
-    Each layer supplies ``s |v|^2`` to those that read it. With c and r the middle and half the length of a neuron's
-    slopes, for any T = 2 t > s,
-
-        T (v - c z)^2 - T r^2 z^2 >= s v^2 - (T r^2 + s T c^2 / (T - s)) z^2,
-
-    and of n blocks, ``|sum A_j v_j|^2 <= n sum |A_j|^2 |v_j|^2``.
+    M is what is needed of all variables so far, at first C' C. A layer with c and r the middle and half the length of
+    its slopes takes T = 2 t a little above ``(1 + |c| / r) |M_vv|``, where ``T (v - c z)^2 - T r^2 z^2`` supplies
+    ``|M_vv| v^2`` for the least z^2; with v eliminated, what is needed of the variables before it is left.
     """
-    demand, found = [0.0] * (len(system.layers) + 1), [torch.zeros(0, dtype=torch.float64)]
-    _charge(demand, system.output, 1.0)
-    for k, layer in reversed(list(enumerate(system.layers, 1))):
-        twice, need = _layer(layer, INSIDE * max(demand[k], 1e-12))
-        found.append(torch.full((int(layer.ties.max()) + 1,), twice / 2, dtype=torch.float64))
-        _charge(demand, layer.before, need)
-    return INSIDE * max(demand[0], 1e-12), torch.cat(found[::-1])
+    need, end, t = form.output.mT @ form.output, form.size, torch.zeros(form.multipliers, dtype=torch.float64)
+    for layer in reversed(form.layers):
+        begin = end - len(layer.centre)
+        neurons = slice(begin - form.inputs, end - form.inputs)
+        middle, radius = (form.upper + form.lower)[neurons].abs() / 2, (form.upper - form.lower)[neurons] / 2
+        supply = INSIDE * max(float(torch.linalg.matrix_norm(need[begin:end, begin:end], 2)), 1e-12)
+        rate = float((torch.maximum(middle, 0.1 * radius) / radius.clamp(min=1e-9)).max())
+        here = torch.zeros_like(t)
+        here[form.ties[neurons]] = supply * (1 + rate) / 2
+        left = form.quadratic(here)[:end, :end] - need
+        factor, info = torch.linalg.cholesky_ex(left[begin:, begin:])
+        if int(info) or not bool(left.isfinite().all()):
+            return None
+        half = torch.linalg.solve_triangular(factor, left[begin:, :begin], upper=False)
+        need, end, t = half.mT @ half - left[:begin, :begin], begin, t + here
+    most = float(torch.linalg.matrix_norm(_symmetric(need), 2))
+    return INSIDE * max(most, 1e-12), t
 
 
 def _completed(form: Stacked, t: Tensor) -> tuple[float, Tensor] | None:
@@ -70,21 +80,6 @@ def _completed(form: Stacked, t: Tensor) -> tuple[float, Tensor] | None:
     half = torch.linalg.solve_triangular(factor, whole[inputs:, :inputs], upper=False)
     spectrum = eigenvalues(half.mT @ half - whole[:inputs, :inputs])
     return None if spectrum is None else (INSIDE * max(float(spectrum[-1]), 1e-12), scale * t)
-
-
-def _layer(layer: Layer, supply: float) -> tuple[float, float]:
-    """Return T, and what its neurons need for each unit of ``|z|^2``."""
-    middle, radius = (layer.upper + layer.lower).abs() / 2, (layer.upper - layer.lower) / 2
-    twice = supply * (1 + float((torch.maximum(middle, 0.1 * radius) / radius.clamp(min=1e-9)).max()))
-    need = twice * radius.square() + supply * middle.square() * twice / (twice - supply)
-    return twice, float(need.max())
-
-
-def _charge(demand: list[float], signal: Signal, need: float) -> None:
-    """Add what a signal demands of the groups that it reads."""
-    for group, block in signal.blocks.items():
-        norm = float(torch.linalg.matrix_norm(block.centre, 2)) ** 2
-        demand[group] += INSIDE * need * len(signal.blocks) * norm
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

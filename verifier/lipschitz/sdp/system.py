@@ -53,8 +53,9 @@ class Block:
         radius = left.centre.abs() @ (self.radius + unit * self.centre.abs())
         if bool(left.radius.any()):
             radius = radius + left.radius @ (self.radius + self.centre.abs())
-        lost = left.centre.shape[1] * torch.finfo(torch.float64).tiny  # products too small for float64
-        return Block(left.centre @ self.centre, radius * (1 + 2 * unit) + lost * (radius > 0))
+        touched = (left.centre != 0).double() @ ((self.centre != 0) | (self.radius != 0)).double()
+        lost = touched * torch.finfo(torch.float64).tiny  # products too small for float64
+        return Block(left.centre @ self.centre, radius * (1 + 2 * unit) + lost)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,7 @@ def _kept(system: System) -> list[Tensor]:
     """Return which variables to keep, for each group; all of a layer that has none left are left out with it."""
     read = [torch.zeros(system.inputs, dtype=torch.bool)]
     read += [torch.zeros(layer.before.rows, dtype=torch.bool) for layer in system.layers]
-    for signal in (*(layer.before for layer in system.layers), system.output):
+    for signal in _signals(system):
         for group, block in signal.blocks.items():
             read[group] |= _nonzero(block).any(0)
     if not bool(read[0].any()):
@@ -41,6 +41,10 @@ def _kept(system: System) -> list[Tensor]:
             reads |= _nonzero(block).any(1)
         kept.append(_any(reads, layer.ties) & _any(used, layer.ties))
     return kept
+
+
+def _signals(system: System) -> list[Signal]:
+    return [*(layer.before for layer in system.layers), system.output]
 
 
 def _nonzero(block: Block) -> Tensor:
@@ -87,6 +91,9 @@ def balanced(system: System) -> tuple[System, int]:
     Raises:
         OverflowError: numbers are so large or so small that the scaling would not be exact.
     """
+    blocks = [block for signal in _signals(system) for block in signal.blocks.values()]
+    if not all(bool(part.isfinite().all()) for block in blocks for part in (block.centre, block.radius)):
+        raise OverflowError("numbers out of range")
     read, given = [0], [0]  # exponents of each group
     for k, layer in enumerate(system.layers):
         before = {group: block for group, block in layer.before.blocks.items() if group <= k}
@@ -143,8 +150,7 @@ def reduced(system: System) -> System:
 
     For the norm 2 and up to rounding: ``A_k0 = R_k Q`` with orthonormal rows of Q. Radii are dropped.
     """
-    signals = [*(layer.before for layer in system.layers), system.output]
-    reads = [signal for signal in signals if 0 in signal.blocks]
+    reads = [signal for signal in _signals(system) if 0 in signal.blocks]
     if sum(signal.rows for signal in reads) >= system.inputs:
         return system
     whole = torch.cat([signal.blocks[0].centre for signal in reads])
