@@ -1,4 +1,4 @@
-"""Imports point one way: specs <- sets, graph, ops <- bounds <- attack, search <- lipschitz <- pipeline <- cli."""
+"""Imports point one way, from each layer to those before it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.errors", "verifier.files", "verifier.config", "verifier.result"),
     ("verifier.check",),
     ("verifier.sets", "verifier.balls", "verifier.graph", "verifier.ops"),
+    ("verifier.layers", "verifier.export"),
     ("verifier.bounds",),
     ("verifier.problem",),
     ("verifier.attack", "verifier.search"),

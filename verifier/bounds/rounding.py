@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from verifier.errors import UnsupportedError
 from verifier.graph.graph import OUTPUT, Graph, Node
 from verifier.ops.elementwise import Elementwise
 from verifier.ops.op import Affine
@@ -78,7 +79,10 @@ def rounding(graph: Graph, node: Node, operands: list[Box]) -> Rounding:
         forward = gamma(2 + fan + op.roundings + readers, dtype) * terms
         backward = forward + sums * op.offset_terms(*operands)
     else:
-        assert isinstance(op, Affine)
+        if not isinstance(op, Affine):
+            raise UnsupportedError(
+                f"node {node.name!r} ({type(op).__name__}) has no bounds over boxes, only a global Lipschitz bound"
+            )
         shapes = [graph.nodes[parent].shape for parent in node.parents]
         fan, terms = op.terms(shapes, node.shape), op.magnitude(*(operand.magnitude for operand in operands))
         forward = gamma(fan + readers - 1, dtype) * terms

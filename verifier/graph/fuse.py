@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ def rewritten(nodes: dict[str, Node], node: Node) -> bool:
         if draft is None:
             continue
         fresh = drafted(nodes, draft)
-        if agree(nodes, node, fresh):
+        if agree(nodes, node, fresh, draft.free):
             del nodes[node.name]
             nodes.update((new.name, new) for new in fresh)
             return True
@@ -120,10 +120,13 @@ def drafted(nodes: Mapping[str, Node], draft: Draft) -> list[Node]:
     return found
 
 
-def agree(nodes: Mapping[str, Node], root: Node, fresh: list[Node]) -> bool:
-    """Compare a node and what may replace it, as functions of the nodes that the latter reads, at random points."""
+def agree(nodes: Mapping[str, Node], root: Node, fresh: list[Node], free: Collection[str] = ()) -> bool:
+    """Compare a node and what may replace it at random points, as functions of what the latter reads and is free."""
     made = {node.name for node in fresh}
-    sources = {parent for node in fresh for parent in node.parents if parent not in made or parent == root.name}
+    sources = set(free) | {
+        parent for node in fresh for parent in node.parents if parent not in made or parent == root.name
+    }
+    sources.update(free)
     if root.name in sources or fresh[-1].shape != root.shape:
         return False
     generator = torch.Generator().manual_seed(0)
@@ -132,7 +135,9 @@ def agree(nodes: Mapping[str, Node], root: Node, fresh: list[Node]) -> bool:
     values = {name: drawn(nodes[name].shape, count, generator) for name in sorted(sources)}
     new = dict(values)
     for node in fresh:
-        new[node.name] = node.op.forward(*(new[parent] for parent in node.parents)) if node.op else new[node.name]
+        assert node.op is not None
+        op = node.op.to(torch.float64, torch.device("cpu"))
+        new[node.name] = op.forward(*(new[parent] for parent in node.parents))
     old = evaluated(nodes, root.name, values)
     if old is None:
         return False

@@ -19,10 +19,14 @@ ONE, LINEAR = Fraction(0), Fraction(1)
 
 @dataclass(slots=True)
 class Draft:
-    """Operators to put in place of a node: each with its operands, nodes of the graph or earlier ones of the draft."""
+    """Operators to put in place of a node: each with its operands, nodes of the graph or earlier ones of the draft.
+
+    ``free`` names nodes that the root is a function of in form alone: whatever their values are, they cancel.
+    """
 
     root: Node
     steps: list[tuple[Op, tuple[str, ...]]] = field(default_factory=list)
+    free: tuple[str, ...] = ()
 
     def apply(self, op: Op, *operands: str) -> str:
         """Add an operator; return the name of its result."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from verifier.graph.forms import Nodes, Peeled, Terms, affine, bases, exponentials, peeled, polynomial, slopes
+from verifier.graph.fuse_choices import choice
 from verifier.graph.fuse_draft import LINEAR, ONE, Draft, Rule, exact, roundings
 from verifier.graph.fuse_gates import gate
 from verifier.graph.graph import Node
@@ -226,6 +227,7 @@ RULES: tuple[Rule, ...] = (
     reciprocal,
     logarithm,
     quotient,
+    choice,
     gate,
     monomial,
     clip_by_rectifiers,

@@ -89,17 +89,19 @@ class Graph:
         device: torch.device | str = "cpu",
         exact: Callable[[], Graph] | None = None,
         ranking: Callable[[], Graph] | None = None,
+        sorts: Callable[[], Graph] | None = None,
     ) -> None:
         """Build from nodes in topological order; the first is ``INPUT`` and the last ``OUTPUT``.
 
         ``exact`` makes the same network without rounded constants, where this one has some; ``ranking`` makes the one
-        whose outputs are ordered alike, where a last function does not change their order.
+        whose outputs are ordered alike, where a last function does not change their order; ``sorts`` makes the one
+        whose sorts are one operator each, where there are some.
         """
         self.nodes: Mapping[str, Node] = MappingProxyType({node.name: node for node in nodes})
         self.inputs, self.outputs = inputs, outputs
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}
-        self._exact, self._ranking = exact, ranking
+        self._exact, self._ranking, self._sorts = exact, ranking, sorts
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
@@ -187,7 +189,7 @@ class Graph:
             Node(node.name, None if node.op is None else node.op.to(dtype, device), node.parents, node.shape)
             for node in self.nodes.values()
         )
-        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact, self._ranking)
+        return Graph(nodes, self.inputs, self.outputs, dtype, device, self._exact, self._ranking, self._sorts)
 
     def exact(self) -> Graph:
         """Return the same network with the constants of its file, none of them merged with rounding."""
@@ -196,3 +198,7 @@ class Graph:
     def ranking(self) -> Graph:
         """Return a network whose outputs are ordered as those of this one, at every input: without a final softmax."""
         return self if self._ranking is None else self._ranking().to(self.dtype, self.device)
+
+    def sorts(self) -> Graph:
+        """Return the same network, in which long sorts are one operator each; it has no bounds over boxes."""
+        return self if self._sorts is None else self._sorts().to(self.dtype, self.device)

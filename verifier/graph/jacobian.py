@@ -131,7 +131,7 @@ class Tape:
         """Return the coefficients at each operand of a node, given those at the node."""
         del rows
         kind = type(op).__name__
-        raise UnsupportedError(f"node {node.name!r} ({kind}) has no derivative; continuous functions have")
+        raise UnsupportedError(f"node {node.name!r} ({kind}) has no derivative that is known")
 
     @through.register
     def _(self, op: Affine, node: Node, rows: str) -> Sequence[str]:

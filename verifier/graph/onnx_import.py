@@ -63,22 +63,25 @@ def load(
     """
     name, model = read(source)
 
-    def made(*, ranking: bool) -> Graph:
-        nodes, inputs, outputs = translate(model, ranking=ranking)
+    def made(*, ranking: bool = False, sorts: bool = False) -> Graph:
+        nodes, inputs, outputs = translate(model, ranking=ranking, sorts=sorts)
         raw = Graph(nodes, inputs, outputs)
-        may_rank = not ranking and ends_in_order(model.graph, version(model), raw.outputs[0].shape)
+        plainly = not ranking and not sorts
+        may_rank = plainly and ends_in_order(model.graph, version(model), raw.outputs[0].shape)
         again = (lambda: made(ranking=True)) if may_rank else None
+        may_sort = plainly and any(proto.op_type == "TopK" for proto in model.graph.node)
+        whole = (lambda: made(sorts=True)) if may_sort else None
         if not simplify:
-            return settle(raw, dtype, device, None, again)
+            return settle(raw, dtype, device, None, again, whole)
         plain = simplify_exactly(raw)
         fused = fuse(plain)
         merged = merge_neighbours(fused)
         same = fused is plain and len(merged.nodes) == len(plain.nodes)
         exact = None if same else lambda: settle(plain, torch.float64, device)
-        return settle(merged, dtype, device, exact, again)
+        return settle(merged, dtype, device, exact, again, whole)
 
     try:
-        return made(ranking=False)
+        return made()
     except ModelError as error:
         raise type(error)(f"{name}: {error}") from error.__cause__
 
@@ -89,6 +92,7 @@ def settle(
     device: torch.device | str,
     exact: Callable[[], Graph] | None = None,
     ranking: Callable[[], Graph] | None = None,
+    sorts: Callable[[], Graph] | None = None,
 ) -> Graph:
     """Bring every constant to one dtype and device."""
     where = torch.device(device)
@@ -96,15 +100,18 @@ def settle(
         Node(node.name, None if node.op is None else node.op.to(dtype, where), node.parents, node.shape)
         for node in graph.nodes.values()
     )
-    return Graph(moved, graph.inputs, graph.outputs, dtype, where, exact, ranking)
+    return Graph(moved, graph.inputs, graph.outputs, dtype, where, exact, ranking, sorts)
 
 
 def translate(
-    model: onnx.ModelProto, *, ranking: bool = False
+    model: onnx.ModelProto, *, ranking: bool = False, sorts: bool = False
 ) -> tuple[list[Node], tuple[Port, ...], tuple[Port, ...]]:
-    """Lower every node that an output depends on; for a ranking without the last one, which keeps the order."""
+    """Lower every node that an output depends on; for a ranking without the last one, which keeps the order.
+
+    ``sorts`` keeps long sorts as they are.
+    """
     opset, graph = version(model), model.graph
-    builder = Builder(functools.cache(lambda: element_types(graph, opset)))
+    builder = Builder(functools.cache(lambda: element_types(graph, opset)), sorts=sorts)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     ports = tuple(port(value) for value in graph.input if value.name not in constants)
     values: dict[str, Operand] = {}

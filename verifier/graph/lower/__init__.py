@@ -4,6 +4,7 @@ from verifier.graph.lower import (
     arithmetic,
     choice,
     einsum,
+    equilibrium,
     normalize,
     piecewise,
     power,
@@ -20,5 +21,5 @@ from verifier.graph.lower import (
 )
 from verifier.graph.lower.builder import LOWER
 
-__all__ = ["LOWER", "arithmetic", "choice", "einsum", "normalize", "piecewise", "power", "recurrent", "reduce"]
-__all__ += ["resize", "scatter", "select", "shape", "softmax", "topk", "truth", "windows"]
+__all__ = ["LOWER", "arithmetic", "choice", "einsum", "equilibrium", "normalize", "piecewise", "power"]
+__all__ += ["recurrent", "reduce", "resize", "scatter", "select", "shape", "softmax", "topk", "truth", "windows"]

@@ -151,14 +151,15 @@ class Builder:
     Constants keep the file's precision, or float64 where they were computed. ``partial`` names the file's tensors whose
     size depends on the input: here they have the largest one, and whatever depends on it must not be computed.
     ``sized`` names the numbers that are made of such a size. ``types`` tells the ONNX types of the file's tensors.
+    With ``sorts``, long sorts stay one operator each.
     """
 
-    def __init__(self, types: Callable[[], Mapping[str, int]] = dict) -> None:
+    def __init__(self, types: Callable[[], Mapping[str, int]] = dict, *, sorts: bool = False) -> None:
         self.nodes: list[Node] = []
         self.prefix = ""
         self.partial: set[str] = set()
         self.sized: set[str] = set()
-        self.types = types
+        self.types, self.sorts = types, sorts
 
     def apply(self, op: Op, *operands: Variable, name: str | None = None) -> Variable:
         """Add a node."""

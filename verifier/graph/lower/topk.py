@@ -22,9 +22,13 @@ from verifier.ops.curves import Relu
 from verifier.ops.linear import Linear
 from verifier.ops.reduce import ReduceSum
 from verifier.ops.select import Concat
+from verifier.ops.sort import Sort
 
 COMPARISONS = 1 << 14
 """Pairs of elements that are compared at most, in all lines along the axis together."""
+
+LONG = 5
+"""Elements of a sort that may be one operator: of fewer, comparisons are as few."""
 
 
 @lowers("TopK")
@@ -44,6 +48,8 @@ def top_k(b: Builder, call: Call) -> tuple[Operand, ...]:
         )
     if not call.get("sorted", 1):
         raise call.unsupported("sorted = 0 with k > 1, which leaves the order open; sorted = 1 is supported")
+    if b.sorts and k == size >= LONG and not call.gives(1):
+        return b.apply(Sort(axis, descending=largest), x), x
     last = [*(other for other in range(x.rank) if other != axis), axis]
     lines = b.transpose(signed(b, x, largest=largest), last)
     values: Operand = x  # stands for what nothing reads

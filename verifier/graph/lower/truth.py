@@ -69,7 +69,9 @@ def at_least(b: Builder, x: Variable, threshold: Array) -> Variable:
 
 def greater(b: Builder, x: Operand, y: Operand, *, strict: bool) -> Variable:
     """Tell where x > y, or x >= y unless ``strict``."""
-    if not (has_halves(x) and has_halves(y)) or not (whole(x) or whole(y)):
+    reals = [side for side in (x, y) if isinstance(side, Variable) and not whole(side)]
+    fixed = not isinstance(x, Variable) or not isinstance(y, Variable)
+    if (reals and fixed) or not (has_halves(x) and has_halves(y)) or not (whole(x) or whole(y)):
         x, y = (side if isinstance(side, Variable) else double(side) for side in (x, y))
         return truth(b.apply(Step(strict=strict), b.subtract(x, y)))
     if not whole(y):

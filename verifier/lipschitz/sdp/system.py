@@ -135,6 +135,11 @@ class Builder:
         self.layers.append(Layer(before, lower, upper, ties))
         return self._group(len(self.layers), before.rows)
 
+    def implicit(self, before: Signal, weight: Tensor, lower: Tensor, upper: Tensor) -> Signal:
+        """Put activations behind a signal plus their own values times a matrix ``(rows, rows)`` from the left."""
+        own = Signal(before.rows, {len(self.layers) + 1: Block.exact(weight)})
+        return self.slopes(before + own, lower, upper)
+
     def finish(self, output: Signal) -> System:
         """Return the system."""
         return System(self.inputs, tuple(self.layers), output)
