@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.lipschitz.sdp.composed import network
 from verifier.lipschitz.sdp import GroupSort, Slopes
 from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.constraints.parts import Activation
@@ -17,22 +18,10 @@ from verifier.lipschitz.sdp.firstorder import FirstOrder
 from verifier.lipschitz.sdp.guarantee import guarantee
 from verifier.lipschitz.sdp.interior import Outcome
 from verifier.lipschitz.sdp.start import start
-from verifier.lipschitz.sdp.system import Builder, System
+from verifier.lipschitz.sdp.system import System
 from verifier.lipschitz.sdp.tidy import alive, balanced
 
 ACTIVATIONS: list[Activation] = [Slopes(0, 1), Slopes(-0.3, 1.2), GroupSort(2), GroupSort(3)]
-
-
-def network(widths: tuple[int, ...], activation: Activation, skip: bool = False) -> System:
-    """A random network; with ``skip``, every inner layer is added to what it reads."""
-    generator = torch.Generator().manual_seed(sum(widths))
-    builder = Builder(widths[0])
-    signal = builder.input
-    weights = [torch.randn(m, n, generator=generator).double() / math.sqrt(n) for n, m in pairwise(widths)]
-    for k, weight in enumerate(weights[:-1]):
-        after = activation.apply(builder, signal.after(weight))
-        signal = signal + after if skip and k else after
-    return builder.finish(signal.after(weights[-1]))
 
 
 def descend(system: System, norm: str, method: FirstOrder) -> tuple[Outcome, float]:
