@@ -17,6 +17,8 @@ from verifier.lipschitz.sdp.guarantee import _matrix, guarantee
 from verifier.lipschitz.sdp.stacked import Stacked
 from verifier.lipschitz.sdp.system import Block, Builder, Layer, Signal, System
 
+RADIUS = 0.02
+
 
 def linear(weights: list[torch.Tensor], constraint: Constraint) -> System:
     """A feed-forward network."""
@@ -104,15 +106,18 @@ def test_bounds_hold_for_all_matrices_within_the_radii(kind: str) -> None:
     for family in ("relu", "odd", "maxmin"):
         inputs, model = random_model(kind, family, rng)
         whole = system(inputs, model)
-        radius = 0.02
-        wide = bound(moved(whole, lambda block: Block(block.centre, block.radius + radius * block.centre.abs())))
+        wide = bound(moved(whole, lambda block: Block(block.centre, block.radius + RADIUS * block.centre.abs())))
         assert wide.upper > bound(whole).upper
         if wide.upper == math.inf:
             continue
         for _ in range(5):
-            signs = lambda block: torch.from_numpy(rng.choice([-1.0, 1.0], size=tuple(block.centre.shape)))  # noqa: E731
-            other = moved(whole, lambda b, s=signs: Block.exact(b.centre * (1 + radius * s(b))))
+            other = moved(whole, lambda b: Block.exact(b.centre * torch.from_numpy(signs(rng, RADIUS, b.centre.shape))))
             assert wide.upper >= jacobian(other, rng) * (1 - 1e-12)
+
+
+def signs(rng: np.random.Generator, radius: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers that are so far from 1."""
+    return 1 + radius * rng.choice([-1.0, 1.0], size=shape)
 
 
 def moved(whole: System, change: Callable[[Block], Block]) -> System:
@@ -151,7 +156,7 @@ def test_the_error_of_forming_the_matrix_is_bounded() -> None:
             for _ in range(20):
                 other = moved(
                     whole,
-                    lambda b: Block.exact(b.centre * torch.from_numpy(1 + 0.1 * rng.choice([-1, 1], b.centre.shape))),
+                    lambda b: Block.exact(b.centre * torch.from_numpy(signs(rng, 0.1, b.centre.shape))),
                 )
                 true, _ = _matrix(Stacked.of(other), head, t, infinite)
                 most = max(most, float(torch.linalg.matrix_norm(true - z, 2)))

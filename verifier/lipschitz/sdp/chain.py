@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
-from verifier.lipschitz.sdp.interior import Blocks, Interior
+from verifier.lipschitz.sdp.interior import Interior
+from verifier.lipschitz.sdp.newton import Blocks
 
 INSIDE = 0.9
 """How near to the boundary the first point lies."""

@@ -20,9 +20,7 @@ import torch
 from torch import Tensor
 
 from verifier.lipschitz.sdp.lanczos import step_to_boundary
-from verifier.lipschitz.sdp.newton import Newton
-
-Blocks = list[Tensor]
+from verifier.lipschitz.sdp.newton import Blocks, Newton, cholesky
 
 START = 30.0
 """The gap of the first pair, relative: X is that multiple of Z^-1. Where it is too small, X gets feasible slowly."""
@@ -137,13 +135,13 @@ class _Point:
     def start(model: Model, y: Tensor) -> _Point | None:
         """Begin on what would be the central path if X were feasible, or return None if y is not."""
         z = model.slack(y)
-        factors = _factor(z)
+        factors = cholesky(z)
         if factors is None:
             return None
         inverse = [torch.cholesky_inverse(factor) for factor in factors]
         degree = sum(block.shape[0] * block.shape[1] for block in z)
         x = [START * max(abs(float(model.cost @ y)), 1e-12) / degree * block for block in inverse]
-        bases = _factor(x)
+        bases = cholesky(x)
         return None if bases is None else _Point(y, z, x, factors, bases, inverse)
 
     def step(self, model: Model, cost: Tensor) -> _Point | None:
@@ -172,28 +170,17 @@ class _Point:
 
     def _moved(self, model: Model, dx: Blocks, dy: Tensor, primal: float, dual: float) -> _Point | None:
         """Go steps, or what of them stays feasible in spite of rounding; None where both are too short."""
-        bases = _factor(x := _along(self.x, dx, primal))
+        bases = cholesky(x := _along(self.x, dx, primal))
         while bases is None and primal > STALLED:
             primal *= BACK
-            bases = _factor(x := _along(self.x, dx, primal))
-        factors = _factor(z := model.slack(y := self.y + dual * dy))
+            bases = cholesky(x := _along(self.x, dx, primal))
+        factors = cholesky(z := model.slack(y := self.y + dual * dy))
         while factors is None and dual > STALLED:
             dual *= BACK
-            factors = _factor(z := model.slack(y := self.y + dual * dy))
+            factors = cholesky(z := model.slack(y := self.y + dual * dy))
         if bases is None or factors is None or max(primal, dual) < STALLED:
             return None
         return _Point(y, z, x, factors, bases, [torch.cholesky_inverse(factor) for factor in factors])
-
-
-def _factor(blocks: Blocks) -> Blocks | None:
-    """Return Cholesky factors, or None if a block is not positive definite."""
-    found = []
-    for block in blocks:
-        factor, info = torch.linalg.cholesky_ex(block)
-        if bool(info.any()) or not bool(factor.isfinite().all()):
-            return None
-        found.append(factor)
-    return found
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

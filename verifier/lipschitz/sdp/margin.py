@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verifier.lipschitz.sdp.interior import Blocks, Interior
+from verifier.lipschitz.sdp.interior import Interior
+from verifier.lipschitz.sdp.newton import Blocks
 from verifier.lipschitz.sdp.products import Products
 from verifier.lipschitz.sdp.spectrum import eigenvalues
 from verifier.lipschitz.sdp.stacked import Stacked

@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verifier.lipschitz.sdp.interior import Blocks
+from verifier.lipschitz.sdp.newton import Blocks
 from verifier.lipschitz.sdp.products import Products
 from verifier.lipschitz.sdp.stacked import Stacked
 from verifier.lipschitz.sdp.system import System
