@@ -77,6 +77,14 @@ def test_derivatives_are_those_of_the_soft_maximum(activation: Activation) -> No
         assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float(slope @ direction), rel=1e-4, abs=1e-8)
 
 
+def test_bounds_by_either_solver_agree() -> None:
+    system = network((30, 20, 20, 3), Slopes(0, 1))  # more inputs than neurons that read them
+    for norm in ("2", "inf"):
+        exact, rough = bound(system, norm), bound(system, norm, solver="first-order")
+        assert rough.closed and rough.certified
+        assert exact.upper * (1 - 1e-6) <= rough.upper <= exact.upper * 1.002
+
+
 def test_multipliers_that_are_too_small_are_not_feasible() -> None:
     system = balanced(network((4, 12, 6, 3), Slopes(0, 1)))[0]
     t = start(system, False, math.inf)[1:]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from verifier.errors import UsageError
+from verifier.lipschitz.sdp.firstorder import FirstOrder
 from verifier.lipschitz.sdp.gains import acyclic, product
 from verifier.lipschitz.sdp.guarantee import guarantee
 from verifier.lipschitz.sdp.interior import Interior
@@ -20,11 +22,21 @@ from verifier.lipschitz.sdp.start import start
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.lipschitz.sdp.tidy import alive, balanced, reduced
 
+ROUGHEST = 1e-3
+"""The least gap that the first-order method is asked for."""
+
 NORMS = ("2", "inf", "inf,1")
 """Of the input and the output: 2 to 2, infinity to infinity, and infinity to 1."""
 
 
-def bound(system: System, norm: str = "2", *, timeout: float | None = 60.0, gap: float = 1e-8) -> SdpResult:
+def bound(
+    system: System,
+    norm: str = "2",
+    *,
+    timeout: float | None = 60.0,
+    gap: float = 1e-8,
+    solver: Literal["barrier", "first-order"] = "barrier",
+) -> SdpResult:
     """Bound the Lipschitz constant of a system on the whole space.
 
     Args:
@@ -33,6 +45,8 @@ def bound(system: System, norm: str = "2", *, timeout: float | None = 60.0, gap:
             infinity to the sum of the outputs' absolute values.
         timeout: seconds until the solver stops where it is, or None for no limit; proving comes after it.
         gap: of the program and its dual, relative, at which to stop.
+        solver: the interior-point method, or for large networks that are not implicit a first-order one, which stops
+            at a gap of 1e-3 at least.
 
     Returns:
         A certified bound, never above the product of the layers' gains; a looser one if the time was too short. It is
@@ -51,9 +65,13 @@ def bound(system: System, norm: str = "2", *, timeout: float | None = 60.0, gap:
     limit = math.inf if timeout is None else timeout
     tasks = [_row(system, k) for k in range(system.output.rows)] if norm == "inf" else [system]
     answers = []
+
+    def method(seconds: float) -> Interior | FirstOrder:
+        return FirstOrder(max(gap, ROUGHEST), seconds) if solver == "first-order" else Interior(gap, seconds)
+
     for k, task in enumerate(tasks):
         left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
-        answers.append(_program(alive(task), norm != "2", Interior(gap, max(left, 0.0))))
+        answers.append(_program(alive(task), norm != "2", method(max(left, 0.0))))
     whole = product(system, norm)
     upper = max(answer.proof.upper for answer in answers)
     open_ones = [answer.reason for answer in answers if answer.reason != "converged"]
@@ -85,7 +103,7 @@ class _Answer:
     multipliers: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
-def _program(system: System, infinite: bool, method: Interior) -> _Answer:
+def _program(system: System, infinite: bool, method: Interior | FirstOrder) -> _Answer:
     """Solve and prove one program."""
     open_proof = Proof(math.inf, 0.0, -math.inf)
     if not system.output.blocks and acyclic(system):
@@ -97,7 +115,10 @@ def _program(system: System, infinite: bool, method: Interior) -> _Answer:
     model = _model(system, infinite, method.timeout)
     if model is None:
         return _Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
-    outcome = method.solve(model)
+    if isinstance(method, FirstOrder) and acyclic(system):
+        outcome = method.solve(system if infinite else reduced(system), infinite, model.first)
+    else:
+        outcome = Interior(method.gap, method.timeout).solve(model)
     proof = guarantee(system, outcome.y, infinite)
     upper = times_power(proof.upper, exponent)
     done = Proof(upper, proof.shift, proof.residual)

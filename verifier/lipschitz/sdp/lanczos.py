@@ -15,7 +15,7 @@ from torch import Tensor
 
 from verifier.lipschitz.sdp.spectrum import relative
 
-EXACT = 250
+EXACT = 120
 """Size of matrices up to which all eigenvalues are computed."""
 
 ITERATIONS, EVERY = 80, 5
