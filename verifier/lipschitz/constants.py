@@ -13,8 +13,8 @@ from verifier.errors import UnsupportedError, UsageError
 from verifier.graph.graph import Graph
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.sdp import generic
-from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
+from verifier.lipschitz.sdp.solve import solve
 from verifier.lipschitz.sdp.system import System
 from verifier.lipschitz.semidefinite import products, program_of, unfit
 
@@ -109,6 +109,6 @@ class Constants:
         if self.system is None or timeout <= 0:
             return math.inf
         part = replace(self.system, output=self.system.output.after(rows))
-        found = bound(part, program_of(self._norm), timeout=timeout, solver=self.solver)
+        found = solve(part, program_of(self._norm), timeout=timeout, solver=self.solver)
         self.certified = self.certified and found.certified
         return found.upper

@@ -19,8 +19,8 @@ from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
 from verifier.lipschitz.result import LipschitzResult, Step
 from verifier.lipschitz.sdp import generic
-from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.reader import read
+from verifier.lipschitz.sdp.solve import solve
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.ops.curves import Curve
 from verifier.ops.unbounded import Unbounded
@@ -28,7 +28,7 @@ from verifier.sets import Box
 
 PRODUCT, SDP = "product", "sdp"
 
-NEURONS, NUMBERS = 1500, 1 << 26
+NEURONS, NUMBERS = 3000, 1 << 26
 """Neurons, and numbers of the widest matrix, up to which a semidefinite bound is tried unasked."""
 
 SAMPLING = 0.05
@@ -130,7 +130,7 @@ class Semidefinite:
             if left <= 0:
                 return "timeout", self.closed
             part = replace(system, output=system.output.after(self.groups[worst]))
-            found = bound(part, program_of(self.measure), timeout=left, solver=self.solver)
+            found = solve(part, program_of(self.measure), timeout=left, solver=self.solver)
             open_ones.remove(worst)
             if found.reason != "converged":
                 reasons.append(found.reason)

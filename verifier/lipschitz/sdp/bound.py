@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verifier.errors import UsageError
+from verifier.lipschitz.sdp.firstorder import FirstOrder
 from verifier.lipschitz.sdp.gains import acyclic, product
 from verifier.lipschitz.sdp.generic import OWN, Generic, check
 from verifier.lipschitz.sdp.guarantee import guarantee
@@ -20,6 +21,11 @@ from verifier.lipschitz.sdp.result import SdpResult
 from verifier.lipschitz.sdp.start import start
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.lipschitz.sdp.tidy import alive, balanced, reduced
+
+Method = Interior | FirstOrder | Generic
+
+ROUGHEST = 1e-3
+"""The least gap that the first-order method is asked for."""
 
 NORMS = ("2", "inf", "inf,1")
 """Of the input and the output: 2 to 2, infinity to infinity, and infinity to 1."""
@@ -41,8 +47,9 @@ def bound(
             infinity to the sum of the outputs' absolute values.
         timeout: seconds until the solver stops where it is, or None for no limit; proving comes after it.
         gap: of the program and its dual, relative, at which to stop; cvxpy's solvers have tolerances of their own.
-        solver: ``auto`` or ``barrier``, the interior-point method of ``sdp.interior``; or one of cvxpy's as in
-            ``cvxpy:CLARABEL``, whose multipliers are proved in the same way.
+        solver: ``auto`` or ``barrier``, the interior-point method of ``sdp.interior``; ``first-order`` for large
+            networks that are not implicit, which stops at a gap of 1e-3 at least; or one of cvxpy's as in
+            ``cvxpy:CLARABEL``. What any of them finds is proved in the same way.
 
     Returns:
         A certified bound, never above the product of the layers' gains; a looser one if the time was too short. It is
@@ -96,11 +103,13 @@ class _Answer:
     multipliers: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
-def _method(solver: str, gap: float, timeout: float) -> Interior | Generic:
+def _method(solver: str, gap: float, timeout: float) -> Method:
+    if solver == "first-order":
+        return FirstOrder(max(gap, ROUGHEST), timeout)
     return Interior(gap, timeout) if solver in OWN else Generic(solver, timeout)
 
 
-def _program(system: System, infinite: bool, method: Interior | Generic) -> _Answer:
+def _program(system: System, infinite: bool, method: Method) -> _Answer:
     """Solve and prove one program."""
     open_proof = Proof(math.inf, 0.0, -math.inf)
     if not system.output.blocks and acyclic(system):
@@ -112,7 +121,12 @@ def _program(system: System, infinite: bool, method: Interior | Generic) -> _Ans
     model = _model(system, infinite, method.timeout)
     if model is None:
         return _Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
-    outcome = method.solve(model)
+    if not isinstance(method, FirstOrder):
+        outcome = method.solve(model)
+    elif acyclic(system):
+        outcome = method.solve(system if infinite else reduced(system), infinite, model.first)
+    else:
+        outcome = Interior(method.gap, method.timeout).solve(model)
     proof = guarantee(system, outcome.y, infinite)
     upper = times_power(proof.upper, exponent)
     done = Proof(upper, proof.shift, proof.residual)

@@ -18,8 +18,8 @@ from verifier.lipschitz.sdp import reference
 from verifier.lipschitz.sdp.interior import Outcome
 from verifier.lipschitz.sdp.program import Program
 
-OWN = ("auto", "barrier")
-"""Names of the project's own solver."""
+OWN = ("auto", "barrier", "first-order")
+"""Names of the project's own solvers."""
 
 PREFIX = "cvxpy:"
 
@@ -43,7 +43,9 @@ def check(name: str) -> None:
     if name in OWN:
         return
     if not name.startswith(PREFIX):
-        raise UsageError(f"there is no solver {name!r}; choose auto, barrier or cvxpy:NAME, as in cvxpy:CLARABEL")
+        raise UsageError(
+            f"there is no solver {name!r}; choose auto, barrier, first-order or cvxpy:NAME, as in cvxpy:CLARABEL"
+        )
     cp: Any = import_module("cvxpy")
     able, wanted = [each for each in LIMITS if each in cp.installed_solvers()], name.removeprefix(PREFIX)
     if wanted not in able:

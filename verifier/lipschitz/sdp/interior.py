@@ -5,7 +5,8 @@
 blocks in batches ``(B, n, n)``. The dual has matrices X_k >= 0 with ``sum_k <A_kj, X_k> = cost_j``. The method is the
 predictor-corrector one of Mehrotra with the direction of Helmberg, Rendl, Vanderbei, Wolkowicz, Kojima and Monteiro:
 with Y = Z^-1, the Newton system is ``H_ij = sum_k tr(X_k A_ki Y_k A_kj)``, which a model forms by its structure. Every
-iterate y is strictly feasible up to rounding, so that a run can end at any time.
+iterate y is strictly feasible up to rounding, so that a run can end at any time; X becomes feasible on the way.
+Tensors live where the model's are.
 """
 
 from __future__ import annotations
@@ -18,23 +19,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from verifier.lipschitz.sdp.lanczos import step_to_boundary
 from verifier.lipschitz.sdp.newton import Blocks, Newton, cholesky
-from verifier.lipschitz.sdp.spectrum import relative
 
-EXACT = 400
-"""Size of blocks up to which the step to the boundary is found by eigenvalues, and not by trial."""
+START = 30.0
+"""The gap of the first pair, relative: X is that multiple of Z^-1. Where it is too small, X gets feasible slowly."""
 
-BACK, NEAR = 0.9, 0.97
-"""How far trials of steps shrink, and how far towards the boundary they go."""
+NEAR, NEARER = 0.9, 0.08
+"""How far towards the boundary steps go: more, the longer those of the predictor were. Bolder ones lose the centre."""
 
-CENTRED = 0.5
-"""The Newton decrement at which a point counts as near the central path."""
-
-CENTRING, SHRINK = 40, 0.7
-"""Steps to the central path at most, and how far each goes to the boundary: further, it would have to come back."""
-
-STALLED = 1e-4
-"""Steps shorter than that lead nowhere."""
+BACK, STALLED = 0.9, 1e-4
+"""How far steps shrink that rounding makes infeasible, and below what length they lead nowhere."""
 
 
 class Model(Protocol):
@@ -91,167 +86,101 @@ class Interior:
     timeout: float = math.inf
     iterations: int = 100
 
-    def solve(self, model: Model) -> Outcome:
-        """Minimise. Neither failed factorisations nor time-outs are errors: the best point so far is returned."""
+    def solve(self, model: Model, first: Tensor | None = None) -> Outcome:
+        """Minimise, from a strictly feasible point ``(m,)`` or from the model's own.
+
+        Neither failed factorisations nor time-outs are errors: the best point so far is returned. No step begins that
+        would end too late if it took as long as the last one.
+        """
         deadline = time.monotonic() + self.timeout
-        y = model.start()
-        if cholesky(model.slack(y)) is None:  # feasible, but not in floating point
-            return Outcome(y, math.inf, math.inf, 0, "stalled")
-        y, x = _centred(model, y, deadline)
-        z = model.slack(y)
-        factors = cholesky(z)
-        assert factors is not None, "steps stay strictly feasible"
-        inverse = [torch.cholesky_inverse(factor) for factor in factors]
-        degree = sum(block.shape[0] * block.shape[1] for block in z)
-        gap, lack, reason, count, best = math.inf, math.inf, "iterations", 0, y
+        begun = model.start() if first is None else first
+        point = _Point.start(model, begun)
+        if point is None:  # feasible, but not in floating point
+            return Outcome(begun, math.inf, math.inf, 0, "stalled")
+        cost, gap, lack, reason, count, spent = model.cost, math.inf, math.inf, "iterations", 0, 0.0
+        best = point.y
         for count in range(self.iterations + 1):
-            objective = float(model.cost @ y)
-            best = y if objective <= float(model.cost @ best) else best
-            rest = model.cost - model.adjoint(x)
-            gap = (_inner(x, z) + float((rest * y).abs().sum())) / max(abs(objective), 1e-12)
-            lack = float(rest.norm() / (1 + model.cost.norm()))
+            best = point.y if float(cost @ point.y) <= float(cost @ best) else best
+            rest = cost - model.adjoint(point.x)
+            distance = _inner(point.x, point.z) + float((rest * point.y).abs().sum())
+            gap = distance / max(abs(float(cost @ point.y)), 1e-12)
+            lack = float(rest.norm() / (1 + cost.norm()))
             if gap < self.gap and lack < max(self.gap, 1e-7):
                 reason = "converged"
                 break
-            if time.monotonic() > deadline or count == self.iterations:
+            now = time.monotonic()
+            if now + spent > deadline or count == self.iterations:
                 reason = "timeout" if count < self.iterations else reason
                 break
-            moved = _step(model, x, z, factors, inverse, degree)
+            moved = point.step(model, cost)
             if moved is None:
                 reason = "stalled"
                 break
-            dx, dy, primal, dual = moved
-            fresh = _fresh(model, y, dy, dual)
-            if fresh is None or max(primal, dual) < STALLED:
-                reason = "stalled"
-                break
-            y, z, factors = fresh
-            x = [a + primal * b for a, b in zip(x, dx, strict=True)]
-            inverse = [torch.cholesky_inverse(factor) for factor in factors]
-        return Outcome(y if reason == "converged" else best, gap, lack, count, reason)
+            point, spent = moved, time.monotonic() - now
+        return Outcome(point.y if reason == "converged" else best, gap, lack, count, reason)
 
 
-def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
-    """Go to the central path by Newton's method for ``-logdet Z(y)``, from a feasible point, the objective constant.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Point:
+    """An iterate: y, Z(y) and X with their Cholesky factors, and Y = Z^-1."""
 
-    Where it has its minimum there, the gradient is ``cost / mu`` for some mu. Near it, at a decrement below 1,
-    ``X = mu (Y - Y dZ Y)`` is positive definite and feasible. If it is not reached, the first point is returned with
-    the multiple of its Y that comes nearest to being feasible.
-    """
-    begun = y
-    factors = cholesky(model.slack(y))
-    assert factors is not None, "the first point is strictly feasible"
-    first = [torch.cholesky_inverse(factor) for factor in factors]
-    pull = model.adjoint(first)
-    scale = max(float(model.cost @ pull / (pull @ pull)), 1e-6 * float(model.cost.norm() / pull.norm()))
-    for _ in range(CENTRING):
-        factors = cholesky(model.slack(y))
-        assert factors is not None, "steps stay strictly feasible"
-        inverse = [torch.cholesky_inverse(factor) for factor in factors]
-        pull, newton = model.adjoint(inverse), Newton.of(model.schur(inverse, inverse), model.tail)
-        if newton is None:
-            break
-        along = newton.solve(model.cost)
-        rate = float(along @ pull) / float(along @ model.cost)  # 1 / mu
-        slope = pull - rate * model.cost
-        dy = newton.solve(slope)
-        dz = model.linear(dy)
-        decrement = math.sqrt(max(float(dy @ slope), 0.0))
-        if decrement < CENTRED and rate > 0:
-            return y, [(a - _symmetric(a @ b @ a)) / rate for a, b in zip(inverse, dz, strict=True)]
-        if time.monotonic() > deadline or decrement < CENTRED:
-            break
-        step = _search(model, y, dy, dz, factors)
-        if not step:
-            break
-        y = y + step * dy
-    return begun, [scale * block for block in first]
+    y: Tensor
+    z: Blocks
+    x: Blocks
+    z_factors: Blocks
+    x_factors: Blocks
+    inverse: Blocks
 
-
-def _search(model: Model, y: Tensor, dy: Tensor, dz: Blocks, factors: Blocks) -> float:
-    """Return the step along which ``-logdet Z`` is least: by eigenvalues, it is a sum of logarithms."""
-    rates = []
-    for factor, direction in zip(factors, dz, strict=True):
-        found = relative(factor, direction)
-        if found is None:
-            return 0.0
-        rates.append(found.flatten())
-    rate = torch.cat(rates)
-    least = float(rate.min())
-    low, high = 0.0, SHRINK / -least if least < 0 else 1e3
-    for _ in range(40):  # bisection: the function is convex
-        middle = (low + high) / 2
-        if float((rate / (1 + middle * rate)).sum()) > 0:
-            low = middle
-        else:
-            high = middle
-    step = low
-    while cholesky(model.slack(y + step * dy)) is None:
-        step *= BACK
-    return step
-
-
-def _fresh(model: Model, y: Tensor, dy: Tensor, step: float) -> tuple[Tensor, Blocks, Blocks] | None:
-    """Go a step, or what of it stays feasible in spite of rounding."""
-    for _ in range(20):
-        moved = y + step * dy
-        z = model.slack(moved)
+    @staticmethod
+    def start(model: Model, y: Tensor) -> _Point | None:
+        """Begin on what would be the central path if X were feasible, or return None if y is not."""
+        z = model.slack(y)
         factors = cholesky(z)
-        if factors is not None:
-            return moved, z, factors
-        step *= BACK
-    return None
+        if factors is None:
+            return None
+        inverse = [torch.cholesky_inverse(factor) for factor in factors]
+        degree = sum(block.shape[0] * block.shape[1] for block in z)
+        x = [START * max(abs(float(model.cost @ y)), 1e-12) / degree * block for block in inverse]
+        bases = cholesky(x)
+        return None if bases is None else _Point(y, z, x, factors, bases, inverse)
 
-
-def _step(
-    model: Model, x: Blocks, z: Blocks, factors: Blocks, inverse: Blocks, degree: int
-) -> tuple[Blocks, Tensor, float, float] | None:
-    """Return directions and lengths of one predictor-corrector step, or None where rounding has won."""
-    newton = Newton.of(model.schur(x, inverse), model.tail)
-    bases = cholesky(x)
-    if newton is None or bases is None:
-        return None
-    mean = _inner(x, z) / degree
-    pull = model.adjoint(inverse)
-
-    def direction(target: float, bend: Blocks | None) -> tuple[Blocks, Tensor, Blocks]:
-        right = target * pull - model.cost
-        if bend is not None:
-            right = right - model.adjoint(bend)
-        dy = newton.solve(right)
+    def step(self, model: Model, cost: Tensor) -> _Point | None:
+        """Go one predictor-corrector step, or return None where rounding has won."""
+        newton = Newton.of(model.schur(self.x, self.inverse), model.tail)
+        if newton is None:
+            return None
+        pull, mean = model.adjoint(self.inverse), _inner(self.x, self.z) / sum(len(b) * b.shape[1] for b in self.z)
+        dz = model.linear(newton.solve(-cost))
+        half = [a @ b for a, b in zip(dz, self.inverse, strict=True)]
+        dx = [-a - _symmetric(a @ b) for a, b in zip(self.x, half, strict=True)]
+        primal, dual = step_to_boundary(self.x_factors, dx, 1.0), step_to_boundary(self.z_factors, dz, 1.0)
+        after = _inner(_along(self.x, dx, primal), _along(self.z, dz, dual)) / _inner(self.x, self.z)
+        shortest = min(primal, dual)
+        target = mean * min(1.0, max(1e-6, max(after, 0.0) ** 2, 0.5 if shortest < 0.1 else 0.0))
+        bend = [_symmetric(a @ b) for a, b in zip(dx, half, strict=True)]
+        dy = newton.solve(target * pull - cost - model.adjoint(bend))
         dz = model.linear(dy)
-        dx = [target * c - a - _symmetric(a @ b @ c) for a, b, c in zip(x, dz, inverse, strict=True)]
-        return dx if bend is None else [a - b for a, b in zip(dx, bend, strict=True)], dy, dz
+        terms = zip(self.x, dz, self.inverse, bend, strict=True)
+        dx = [target * c - a - _symmetric(a @ (b @ c)) - d for a, b, c, d in terms]
+        if not (bool(dy.isfinite().all()) and all(bool(block.isfinite().all()) for block in dx)):
+            return None
+        near = NEAR + NEARER * shortest
+        primal, dual = step_to_boundary(self.x_factors, dx, near), step_to_boundary(self.z_factors, dz, near)
+        return self._moved(model, dx, dy, primal, dual)
 
-    dx, _, dz = direction(0.0, None)
-    primal, dual = _length(bases, x, dx, 1.0), _length(factors, z, dz, 1.0)
-    after = _inner(_along(x, dx, primal), _along(z, dz, dual)) / degree
-    centring = min(1.0, max(1e-6, (max(after, 0.0) / mean) ** 2))
-    if min(primal, dual) < 0.1:
-        centring = max(centring, 0.5)
-    bend = [_symmetric(a @ b @ c) for a, b, c in zip(dx, dz, inverse, strict=True)]
-    dx, dy, dz = direction(centring * mean, bend)
-    if not (bool(dy.isfinite().all()) and all(bool(block.isfinite().all()) for block in dx)):
-        return None
-    return dx, dy, _length(bases, x, dx, NEAR), _length(factors, z, dz, NEAR)
-
-
-def _length(factors: Blocks, base: Blocks, change: Blocks, near: float) -> float:
-    """Return the longest step up to 1, ``near`` as far as the boundary, that keeps ``base + step change`` positive."""
-    best = 1.0
-    for factor, matrix, direction in zip(factors, base, change, strict=True):
-        if factor.shape[1] <= EXACT:
-            found = relative(factor, direction)
-            if found is None:
-                return 0.0
-            least = float(found.min())
-            best = min(best, -near / least if least < 0 else 1.0)
-            continue
-        step = best
-        while step > STALLED / 10 and cholesky([matrix + step / near * direction]) is None:
-            step *= BACK
-        best = min(best, step)
-    return best
+    def _moved(self, model: Model, dx: Blocks, dy: Tensor, primal: float, dual: float) -> _Point | None:
+        """Go steps, or what of them stays feasible in spite of rounding; None where both are too short."""
+        bases = cholesky(x := _along(self.x, dx, primal))
+        while bases is None and primal > STALLED:
+            primal *= BACK
+            bases = cholesky(x := _along(self.x, dx, primal))
+        factors = cholesky(z := model.slack(y := self.y + dual * dy))
+        while factors is None and dual > STALLED:
+            dual *= BACK
+            factors = cholesky(z := model.slack(y := self.y + dual * dy))
+        if bases is None or factors is None or max(primal, dual) < STALLED:
+            return None
+        return _Point(y, z, x, factors, bases, [torch.cholesky_inverse(factor) for factor in factors])
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ class Newton:
         scaled, head = matrix / size / size.unsqueeze(1), len(matrix) - tail
         cross = scaled[:head, head:]
         reduced = scaled[:head, :head] - cross @ cross.mT
+        eye = torch.eye(head, dtype=scaled.dtype, device=scaled.device)
         for add in (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10):
-            factor, info = torch.linalg.cholesky_ex(reduced + add * torch.eye(head, dtype=scaled.dtype))
+            factor, info = torch.linalg.cholesky_ex(reduced + add * eye)
             if not int(info) and bool(factor.isfinite().all()):
                 return Newton(factor, cross, size)
         return None
