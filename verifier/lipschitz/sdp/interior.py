@@ -33,6 +33,9 @@ CENTRED = 0.5
 CENTRING, SHRINK = 40, 0.7
 """Steps to the central path at most, and how far each goes to the boundary: further, it would have to come back."""
 
+NEARLY, SLOW = 2.0, 0.8
+"""A decrement below the first that shrinks by less than the second will not shrink for long."""
+
 STALLED = 1e-4
 """Steps shorter than that lead nowhere."""
 
@@ -135,8 +138,9 @@ def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
     """Go to the central path by Newton's method for ``-logdet Z(y)``, from a feasible point, the objective constant.
 
     Where it has its minimum there, the gradient is ``cost / mu`` for some mu. Near it, at a decrement below 1,
-    ``X = mu (Y - Y dZ Y)`` is positive definite and feasible. If it is not reached, the first point is returned with
-    the multiple of its Y that comes nearest to being feasible.
+    ``X = mu (Y - Y dZ Y)`` is positive definite and feasible. Where the way there gets slow, the matrices being near
+    singular, ``X = mu Y`` is nearly so. Failing that, the first point is returned with the multiple of its Y that comes
+    nearest to being feasible.
     """
     begun = y
     factors = cholesky(model.slack(y))
@@ -144,6 +148,7 @@ def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
     first = [torch.cholesky_inverse(factor) for factor in factors]
     pull = model.adjoint(first)
     scale = max(float(model.cost @ pull / (pull @ pull)), 1e-6 * float(model.cost.norm() / pull.norm()))
+    before = math.inf
     for _ in range(CENTRING):
         factors = cholesky(model.slack(y))
         assert factors is not None, "steps stay strictly feasible"
@@ -159,6 +164,9 @@ def _centred(model: Model, y: Tensor, deadline: float) -> tuple[Tensor, Blocks]:
         decrement = math.sqrt(max(float(dy @ slope), 0.0))
         if decrement < CENTRED and rate > 0:
             return y, [(a - _symmetric(a @ b @ a)) / rate for a, b in zip(inverse, dz, strict=True)]
+        if SLOW * before < decrement < NEARLY and rate > 0:
+            return y, [block / rate for block in inverse]
+        before = decrement
         if time.monotonic() > deadline or decrement < CENTRED:
             break
         step = _search(model, y, dy, dz, factors)
