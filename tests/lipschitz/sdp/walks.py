@@ -14,7 +14,7 @@ import torch
 
 from verifier.lipschitz.sdp import GroupSort, Householder, Slopes
 from verifier.lipschitz.sdp.constraints.parts import Activation
-from verifier.lipschitz.sdp.implicit import loop
+from verifier.lipschitz.sdp.loops import loop
 from verifier.lipschitz.sdp.operators import convolution, pooling
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,13 @@ def bound(
         seconds=time.monotonic() - started,
         reason=open_ones[0] if open_ones else "converged",
     )
+
+
+def within(found: SdpResult, product: float) -> SdpResult:
+    """Compare a result with the product of the layers' norms instead of the system's gains."""
+    upper = min(found.upper, product)
+    method = found.method if found.upper < product else "product"
+    return replace(found, upper=upper, product=product, method=method, certified=math.isfinite(upper))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

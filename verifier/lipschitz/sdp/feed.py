@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from torch import Tensor
 from verifier.bounds.rounding import gamma
 from verifier.errors import ShapeError, UsageError
 from verifier.lipschitz.sdp import reproof
-from verifier.lipschitz.sdp.bound import bound, times_power
+from verifier.lipschitz.sdp.bound import bound, times_power, within
 from verifier.lipschitz.sdp.chain import Chain
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
 from verifier.lipschitz.sdp.constraints.parts import Activation
@@ -67,9 +67,7 @@ def feedforward(
             constraint.groups(len(weight))
     product = _product(matrices, constraint, infinite)
     if not isinstance(constraint, GroupSort):
-        found = bound(_system(matrices, constraint), norm, timeout=timeout, gap=gap)
-        method = found.method if found.upper < product else "product"
-        return replace(found, upper=min(found.upper, product), product=product, method=method, certified=True)
+        return within(bound(_system(matrices, constraint), norm, timeout=timeout, gap=gap), product)
     limit = math.inf if timeout is None else timeout
     tasks = [[*matrices[:-1], row.unsqueeze(0)] for row in matrices[-1]] if infinite else [matrices]
     if len(matrices) == 1 or product == 0:
@@ -85,7 +83,7 @@ def feedforward(
         product=product,
         norm=norm,
         method="sdp" if upper < product else "product",
-        certified=True,
+        certified=math.isfinite(min(upper, product)),
         closed=not open_ones,
         multipliers=tuple(answer.multipliers for answer in answers),
         shift=max((answer.proof.shift for answer in answers), default=0.0),

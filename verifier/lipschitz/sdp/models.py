@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor
 
 from verifier.errors import ShapeError, UsageError
-from verifier.lipschitz.sdp.bound import bound
+from verifier.lipschitz.sdp.bound import bound, within
 from verifier.lipschitz.sdp.constraints.parts import NEURON, Activation
 from verifier.lipschitz.sdp.gains import answer_norm, contraction, matrix_norm, times
-from verifier.lipschitz.sdp.implicit import loop
+from verifier.lipschitz.sdp.loops import loop
 from verifier.lipschitz.sdp.result import SdpResult
 from verifier.lipschitz.sdp.system import Block, Builder
 
@@ -74,7 +73,7 @@ def residual(
         kept, given, gained = (matrix_norm(Block.exact(part), order) for part in (keep, give, read))
         reach = times(reach, kept + times(times(given, gained), constraint.stretch(order)))
     found = bound(builder.finish(state.after(end)), norm, timeout=timeout, gap=gap)
-    return _within(found, times(reach, answer_norm(Block.exact(end), norm)))
+    return within(found, times(reach, answer_norm(Block.exact(end), norm)))
 
 
 def implicit(
@@ -120,14 +119,7 @@ def implicit(
     order = 2.0 if norm == "2" else math.inf
     read, own = (times(constraint.stretch(order), matrix_norm(Block.exact(part), order)) for part in (into, weight))
     reach = contraction(read, own)
-    return _within(found, times(reach, answer_norm(Block.exact(end), norm)) if math.isfinite(reach) else math.inf)
-
-
-def _within(found: SdpResult, product: float) -> SdpResult:
-    """Compare a result with the product of the layers' norms instead of the system's."""
-    upper = min(found.upper, product)
-    method = "product" if upper < found.upper else found.method
-    return replace(found, upper=upper, product=product, method=method, certified=math.isfinite(upper))
+    return within(found, times(reach, answer_norm(Block.exact(end), norm)) if math.isfinite(reach) else math.inf)
 
 
 def _matrix(weight: Array) -> Tensor:

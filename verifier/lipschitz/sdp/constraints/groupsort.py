@@ -44,11 +44,6 @@ class GroupSort:
         if self.size < 1:
             raise UsageError(f"groups of {self.size} cannot be sorted: a positive size is needed")
 
-    @property
-    def constant(self) -> float:
-        """The Lipschitz constant of the activation, in every norm that does not depend on the order."""
-        return 1.0
-
     def groups(self, width: int) -> int:
         """Return how many groups a layer has.
 

@@ -35,14 +35,9 @@ class Slopes:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
             raise UsageError(f"slopes in [{self.lower}, {self.upper}]: two finite ends are needed, the lower first")
 
-    @property
-    def constant(self) -> float:
-        """The Lipschitz constant of the activation."""
-        return max(abs(self.lower), abs(self.upper))
-
     def stretch(self, order: float) -> float:
         """See ``Activation``: the same in both norms."""
-        return self.constant
+        return max(abs(self.lower), abs(self.upper))
 
     def parts(self, width: int, variant: str = NEURON) -> Parts:
         """See ``Activation``."""
