@@ -34,18 +34,30 @@ def accepts(text: str) -> bool:
 
 
 def holds(text: str, values: Values) -> bool:
-    """Whether all assertions hold, in the arithmetic of the values' own type (exact for objects such as fractions)."""
+    """Whether all assertions hold, in the arithmetic of the values' own type."""
     return all(formula(one.expr, values) for one in vnnlib.parse_query_string(text).assertions)
 
 
-def formula(node: Any, values: Values) -> bool:
-    """The truth of a formula."""
+def satisfied(text: str, values: Values, rounding: float = 0.0) -> bool:
+    """Whether values are a counterexample to the competition's checker, which allows 1e-4 in conditions on inputs."""
+    for one in vnnlib.parse_query_string(text).assertions:
+        tolerance = 1e-4 if variables(one.expr) == {"Input"} else rounding
+        if not formula(one.expr, values, tolerance):
+            return False
+    return True
+
+
+def formula(node: Any, values: Values, tolerance: float = 0.0) -> bool:
+    """The truth of a formula; comparisons that are closed may be missed by the tolerance."""
     kind = type(node).__name__
     if kind == "And":
-        return all([formula(part, values) for part in node.args])
+        return all(formula(part, values, tolerance) for part in node.args)
     if kind == "Or":
-        return any([formula(part, values) for part in node.args])
-    return bool(COMPARISONS[kind](term(node.lhs, values), term(node.rhs, values)))
+        return any(formula(part, values, tolerance) for part in node.args)
+    left, right = term(node.lhs, values), term(node.rhs, values)
+    if tolerance and kind != "NotEqual" and abs(left - right) <= tolerance:
+        return True
+    return bool(COMPARISONS[kind](left, right))
 
 
 def term(node: Any, values: Values) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from specs import Query, Spec
+from specs.sets import Float
 from verifier.attack.objective import Objective, project
 from verifier.check.replay import Replay
 from verifier.graph.graph import Graph
@@ -66,7 +67,8 @@ class Checker:
     A point is confirmed iff (1) it is a point of the model's input type inside its case's box, exactly; where a
     coordinate's box holds no such number (a point 0.3), the nearest one is taken, which is inside once the box is
     rounded to that type; (2) the network in float64 meets all conditions there; (3) so does the model's file, run by
-    onnxruntime, its outputs judged in float64. Strict conditions have to hold strictly. Without a file, (1) and (2).
+    onnxruntime, its outputs judged in float64, and assertions of VNNLIB 2.0 as they are written in the model's type
+    as well. Strict conditions have to hold strictly. Without a file, (1) and (2).
     """
 
     def __init__(
@@ -169,8 +171,10 @@ class Checker:
     def _violates(self, index: int, x: np.ndarray, y: np.ndarray) -> bool:
         """Tell whether a replayed point meets a case of the specification."""
         case = self.spec.cases[index]
-        within = case.inputs.contains(x, np.float64 if self.dtype == torch.float64 else np.float32)
-        return within and bool(case.rows.hold(x, y).all())
+        dtype: Float = np.float64 if self.dtype == torch.float64 else np.float32
+        if not case.inputs.contains(x, dtype) or not case.rows.hold(x, y).all():
+            return False
+        return self.query is None or self.query.asserted(x, y, dtype)
 
     def _push(self, case: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Step from the first points along the gradient's sign, by several lengths; ``(steps * points)`` points."""
