@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 import specs
-from specs import InputSet, Spec
+from specs import InputSet, Query, Spec
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Method, bound_nodes
 from verifier.bounds.windows import CHUNK, pieces
 from verifier.errors import ShapeError, UnsupportedError, UsageError
@@ -86,6 +86,10 @@ def output_bounds(
 
 def distinct_boxes(region: Spec | InputSet, graph: Graph) -> list[InputSet]:
     """Return the input boxes of a property, each once."""
+    if isinstance(region, Query) and not region.plain:
+        raise UnsupportedError(
+            "the property speaks of several networks, hidden tensors, products or equated inputs: only verify reads it"
+        )
     if isinstance(region, Spec):
         sets = list({id(case.inputs): case.inputs for case in region.cases}.values())
         sizes = [("input", region.n_inputs, graph.n_inputs), ("output", region.n_outputs, graph.n_outputs)]
