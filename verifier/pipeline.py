@@ -158,7 +158,7 @@ class Run:
             found = self.attack(case, 0.01, 0.3)
         if found is None and len(case) and self.twins is not None:
             case = self.by_derivatives(case, self.twins)
-        if found is None and len(case) and self.few_boxes:
+        if found is None and len(case) and (self.few_boxes or self.few_strict):
             case, found = self.look_at_boxes(case, roots.of), None
         inputs = varying(self.cases)
         if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
@@ -198,6 +198,11 @@ class Run:
         """Whether input boxes are worth bounding one by one: there are few, with many inputs or many cases each."""
         boxes = len(self.cases.lower)
         return boxes <= FEW_BOXES and (varying(self.cases) > LOW_DIMENSION or len(self.cases) > 4 * boxes)
+
+    @property
+    def few_strict(self) -> bool:
+        """Whether few boxes are worth bounding one by one because of strict conditions."""
+        return len(self.cases.lower) <= FEW_BOXES and any(case.rows.strict.any() for case in self.spec.cases)
 
     def first_look(self, case: Tensor, bounded: Callable[[int], Root]) -> tuple[Tensor, Counterexample | None]:
         """Bound every case on its whole box, cheaply; return the open ones, and a counterexample if one turns up."""
