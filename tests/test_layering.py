@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.check",),
     ("verifier.sets", "verifier.balls", "verifier.graph", "verifier.ops"),
     ("verifier.bounds",),
-    ("verifier.problem",),
+    ("verifier.problem", "verifier.half_spaces"),
     ("verifier.attack", "verifier.search"),
     ("verifier.lipschitz",),
     ("verifier.twins", "verifier.strict"),
