@@ -167,6 +167,15 @@ class Declarations:
             number = number * size + k
         return Variable("X" if entry.role == "input" else "Y", entry.start + number)
 
+    def inputs(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Return where each input of a floating type begins in its vector, and its shape; without scalars."""
+        entries = (place.entry for place in self.places.values())
+        return {
+            entry.name: (entry.start, entry.shape)
+            for entry in entries
+            if entry.role == "input" and entry.type in FLOATS and entry.shape
+        }
+
     def input_name(self, number: int) -> tuple[str, int]:
         """Return how the file calls an element of the inputs, and where it is declared."""
         for entry, offset in self.places.values():

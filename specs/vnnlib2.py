@@ -129,14 +129,27 @@ class _Reader:
 
     def _bounds(self, start: int) -> int:
         """Read assertions that bound one input each, of which large files consist; return the end of the last."""
-        text, common = self.source.text, self.common
+        text, keys, limits = self.source.text, self.common.keys, self.common.limits
+        shapes = self.declared.inputs()
         while match := _ASSERTED_BOUND.match(text, start):
-            variable = self._bounded(match)
-            if variable is None or variable.kind != "X":
+            operator, name, index, digits = match.group("operator", "name", "index", "number")
+            places = index.split(",")
+            first, sizes = shapes.get(name, (0, ()))
+            if len(places) != len(sizes):
                 break
-            upper, value = match["operator"] == "<=", float(match["number"])
-            common.keys.append(variable.number if upper else ~variable.number)
-            common.limits.append(Limit(value if upper else -value, match.start("bound")))
+            number = 0
+            for place, size in zip(places, sizes, strict=True):
+                k = int(place)
+                if k >= size:
+                    return start
+                number = number * size + k
+            number += first
+            if operator == "<=":
+                keys.append(number)
+                limits.append(Limit(float(digits), match.start("bound")))
+            else:
+                keys.append(~number)
+                limits.append(Limit(-float(digits), match.start("bound")))
             start = match.end()
         return start
 

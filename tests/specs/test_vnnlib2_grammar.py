@@ -1,5 +1,7 @@
 """What is a query of VNNLIB 2.0 and what is not, beside the standard's own reader."""
 
+import time
+
 import pytest
 
 from specs import SpecError
@@ -193,3 +195,14 @@ def test_where_the_readers_differ(text: str) -> None:
     standard = pytest.importorskip("tests.specs.standard")
     wanted, _why = DIFFERENT[text]
     assert (ours(text), standard.accepts(text)) == (wanted, not wanted)
+
+
+def test_a_box_of_100_000_inputs_takes_less_than_two_seconds() -> None:
+    count = 100_000
+    head = f"{HEAD}(declare-network f (declare-input X float32 [1,{count}]) (declare-output Y float32 [2]))\n"
+    bounds = "".join(f"(assert (>= X[0,{k}] -0.5))\n(assert (<= X[0,{k}] {k}.25))\n" for k in range(count))
+    begun = time.process_time()
+    (case,) = parse(head + bounds + "(assert (>= Y[1] 1.0))").cases
+    assert time.process_time() - begun < 2
+    assert case.inputs.upper.tolist() == [k + 0.25 for k in range(count)]
+    assert (case.inputs.lower == -0.5).all()
