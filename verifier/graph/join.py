@@ -90,7 +90,7 @@ def _pairs(
 
 def _same_sizes(entry: Declaration, value: onnx.ValueInfoProto) -> bool:
     """Tell whether an input has as many elements as declared where its free dimensions are 1."""
-    sizes = [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
+    sizes: list[int] = [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
     return math.prod(sizes) == entry.size
 
 
