@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor
 
@@ -20,10 +21,11 @@ from verifier import strict
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
 from verifier.bounds.schedule import INTERVAL, bound_nodes
+from verifier.check.networks import Networks
 from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
 from verifier.graph.graph import Graph
-from verifier.graph.join import Source, join
+from verifier.graph.join import Source, join, separate
 from verifier.graph.onnx_import import load
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
@@ -130,7 +132,7 @@ class Run:
         with timed(progress, "read"):
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
             twins = twins_of(model, property_)
-            model = model_of(model, property_)
+            given, model = model, model_of(model, property_)
             graph = load(model, device=device_of(config))
             cases = Cases.of(property_, graph)
             graph = graph.ranking() if cases.ranks else graph
@@ -139,7 +141,10 @@ class Run:
             fast = Objective(graph.to(dtype), cases.to(dtype))
         choose_threads(config, graph)
         generator = torch.Generator(graph.device).manual_seed(config.seed)
-        checker = Checker(graph, cases, property_, model, fast)
+        replay = None
+        if isinstance(property_, Query) and isinstance(model, onnx.ModelProto):  # made of what was given
+            replay = Networks(property_, separate(property_, given))
+        checker = Checker(graph, cases, property_, model, fast, replay)
         watched = Watched(checker, progress, watch)
         return Run(graph, property_, cases, config, progress, deadline, fast, watched, generator, twins)
 

@@ -17,9 +17,10 @@ from specs.vnnlib2 import parse
 from tests.specs.nets import computed, models_of
 from tests.specs.queries import Writer, joined, random_nets, random_values
 from verifier import Config, verify
+from verifier.check.networks import Networks
 from verifier.check.replay import Replay
 from verifier.errors import ModelError, ShapeError, UnsupportedError, UsageError
-from verifier.graph.join import join
+from verifier.graph.join import join, separate
 from verifier.graph.onnx_import import load
 from verifier.result import Verdict
 
@@ -36,7 +37,7 @@ def test_the_joint_model_computes_what_the_networks_do(seed: int) -> None:
     writer.box()
     query = parse(writer.text(writer.formula(), writer.formula(), *writer.equalities()))
     joint = join(query, models)
-    replay, graph = Replay(joint), load(joint)
+    replay, graph, files = Replay(joint), load(joint), Networks(query, separate(query, models))
     for _ in range(5):
         inputs = random_values(draw, writer.nets)
         free = np.array([draw.randint(-8, 8) / 4 for _ in range(query.n_inputs)])
@@ -50,6 +51,7 @@ def test_the_joint_model_computes_what_the_networks_do(seed: int) -> None:
         products = [np.prod([factors[v.kind][v.number] for v in one]) for one in query.products]
         wanted = np.concatenate([y, products])
         np.testing.assert_array_equal(replay.run(free), wanted)
+        np.testing.assert_array_equal(files.run(free), wanted)
         np.testing.assert_allclose(graph(as_tensor(free))[0].numpy(), wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -97,7 +99,10 @@ def test_a_hidden_tensor_may_be_an_output_and_free_dimensions_are_as_declared() 
     plain = join(parse(ONE.format("") + BOX[: len(BOX) // 2] + "(assert (>= Y[0] 1.0))"), affine(shape=("N",)))
     np.testing.assert_array_equal(load(plain).inputs[0].shape, (2,))
     both = join(query, {"f": affine(shape=("N",)), "g": affine()})
-    np.testing.assert_array_equal(Replay(both).run(np.array([1.0, 0.0, 0.25])), [0.5, -0.5, -0.25, 0.5, -0.125])
+    point, values = np.array([1.0, 0.0, 0.25]), [0.5, -0.5, -0.25, 0.5, -0.125]
+    np.testing.assert_array_equal(Replay(both).run(point), values)
+    files = Networks(query, separate(query, {"f": affine(shape=("N",)), "g": affine()}))
+    np.testing.assert_array_equal(files.run(point), values)
 
 
 def test_constants_that_are_listed_as_inputs_are_none() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from specs import Query, Spec
 from specs.sets import Float
 from verifier.attack.objective import Objective, project
+from verifier.check.networks import Networks
 from verifier.check.replay import Replay
 from verifier.graph.graph import Graph
 from verifier.problem import Cases
@@ -78,6 +79,7 @@ class Checker:
         spec: Spec,
         source: str | Path | onnx.ModelProto | None,
         screen: Objective | None = None,
+        replay: Replay | Networks | None = None,
     ) -> None:
         """Take the problem in float64.
 
@@ -87,10 +89,11 @@ class Checker:
             spec: the property.
             source: what to replay, or None for a network without a file.
             screen: the problem in float32, where it exists already.
+            replay: how to run the files, if ``source`` was made of several.
         """
         self.exact, self.spec, self.source = Objective(graph, cases), spec, source
         self.dtype = torch.float64 if source is None else coarsest(graph)
-        self._given = screen
+        self._given, self._replay = screen, replay
         self._failures = 0
 
     @property
@@ -108,9 +111,9 @@ class Checker:
         return Objective(self.exact.graph.to(torch.float32), self.exact.cases.to(torch.float32))
 
     @cached_property
-    def replay(self) -> Replay | None:
-        """The model's file, opened once."""
-        return None if self.source is None else Replay(self.source)
+    def replay(self) -> Replay | Networks | None:
+        """The model's file, or files, opened once."""
+        return self._replay or (None if self.source is None else Replay(self.source))
 
     def __call__(self, case: Tensor, x: Tensor) -> Counterexample | None:
         """Return a confirmed counterexample among points ``(B, n)`` of cases ``(B,)``, if one is found.

@@ -55,6 +55,20 @@ def join(query: Query, models: Source | Mapping[str, Source]) -> Source:
     return _joint(query, _same_opset([parts[network.name] for network in query.networks]))
 
 
+def separate(query: Query, models: Source | Mapping[str, Source]) -> list[Source]:
+    """Return the model of each network of a query that ``join`` has accepted, hidden tensors among its outputs."""
+    sources, found = _assigned(query, models), []
+    for network in query.networks:
+        source = sources[network.name]
+        if network.hidden:
+            model = onnx.ModelProto()
+            model.CopyFrom(read(source)[1])
+            model.graph.output.extend(onnx.ValueInfoProto(name=entry.tensor) for entry in network.hidden)
+            source = _Build(model.graph).distinct(model)
+        found.append(source)
+    return found
+
+
 def _assigned(query: Query, models: Source | Mapping[str, Source]) -> dict[str, Source]:
     """Return the model of every network."""
     names = [network.name for network in query.networks]
@@ -218,6 +232,14 @@ class _Build:
             wanted = shape if shape.count(-1) <= 1 else list(entry.shape)
             self.node("Reshape", chosen, self.constant(np.array(wanted, dtype=np.int64)), output=value.name)
         return [name]
+
+    def distinct(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Give outputs of a model that are there twice names of their own."""
+        if len({value.name for value in self.graph.output}) < len(self.graph.output):
+            outputs = self.copies(list(self.graph.output))
+            del self.graph.output[:]
+            self.graph.output.extend(outputs)
+        return model
 
     def copies(self, outputs: Sequence[onnx.ValueInfoProto]) -> list[onnx.ValueInfoProto]:
         """Give outputs that are there twice, as a tensor that is hidden and an output, names of their own."""
