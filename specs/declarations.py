@@ -33,12 +33,13 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Declarations:
-    """What was declared so far; ``counts`` are the lengths of the two vectors."""
+    """What was declared so far; ``counts`` are the lengths of the two vectors, ``names`` are taken."""
 
     source: Source
     networks: list[Network] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: {"X": 0, "Y": 0})
+    names: set[str] = field(default_factory=set)
 
     def network(self, tokens: Iterator[Token], opening: Token) -> int:
         """Read a network from its name on; return its end.
@@ -125,8 +126,9 @@ class Declarations:
     def _fresh(self, token: Token) -> str:
         if not _NAME.fullmatch(token.text):
             self._fail(f"{shown(token.text)} is no name: a letter, then letters, digits and _", token)
-        if token.text in self.places or token.text in (network.name for network in self.networks):
+        if token.text in self.names:
             self._fail(f"{token.text} is declared twice", token)
+        self.names.add(token.text)
         return token.text
 
     def _shape(self, tokens: Iterator[Token], opening: Token) -> tuple[int, ...]:
@@ -164,6 +166,15 @@ class Declarations:
                 return None
             number = number * size + k
         return Variable("X" if entry.role == "input" else "Y", entry.start + number)
+
+    def inputs(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Return where each input of a floating type begins in its vector, and its shape; without scalars."""
+        entries = (place.entry for place in self.places.values())
+        return {
+            entry.name: (entry.start, entry.shape)
+            for entry in entries
+            if entry.role == "input" and entry.type in FLOATS and entry.shape
+        }
 
     def input_name(self, number: int) -> tuple[str, int]:
         """Return how the file calls an element of the inputs, and where it is declared."""

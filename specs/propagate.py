@@ -8,6 +8,9 @@ from specs.linear import Row
 SWEEPS = 4
 """How often all rows are gone through at most."""
 
+LARGE = 1e300
+"""Products of that size count as infinite, lest their sums overflow."""
+
 WORTH = 1e-6
 """A limit that moves by less than that, relative to what it was, is not worth another sweep."""
 
@@ -29,11 +32,11 @@ def tighten(box: Sequence[float], rows: Iterable[Row]) -> list[float]:
         moved = False
         for row in own:
             parts = [_least(c, variable.number, limits) for variable, c in row.terms]
-            unbounded = sum(map(math.isinf, parts))
-            if unbounded > 1:
+            unbounded = [abs(part) > LARGE for part in parts]
+            if sum(unbounded) > 1:
                 continue
             for k, (variable, c) in enumerate(row.terms):
-                if unbounded and not math.isinf(parts[k]):
+                if any(unbounded[:k]) or any(unbounded[k + 1 :]):
                     continue
                 others = [part for j, part in enumerate(parts) if j != k]
                 lost = 4e-16 * (len(parts) + 4) * (math.fsum(map(abs, others)) + abs(row.bound))

@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from specs.evaluate import holds
+from specs.lexer import Source
 from specs.linear import Variable
-from specs.sets import Array
+from specs.sets import Array, Float
 from specs.spec import Spec
 
 Relation = Literal["equal-to", "isomorphic-to"]
@@ -72,11 +74,15 @@ class Query(Spec):
         networks: as declared.
         shared: for each element of the declared inputs, its index among the inputs, ``(N,)``.
         products: what is multiplied: numbers of inputs (X), and of hidden tensors and outputs (Y).
+        source: the text.
+        formulas: where those that read an output or a hidden tensor begin in it.
     """
 
     networks: tuple[Network, ...]
     shared: npt.NDArray[np.int64]
     products: tuple[tuple[Variable, ...], ...]
+    source: Source
+    formulas: tuple[int, ...]
 
     @property
     def plain(self) -> bool:
@@ -101,3 +107,14 @@ class Query(Spec):
             for network in self.networks
             for entry in network.declarations
         }
+
+    def asserted(self, x: npt.ArrayLike, y: npt.ArrayLike, dtype: Float) -> bool:
+        """Tell whether all assertions about outputs and hidden tensors hold as they are written, computed in a type.
+
+        Args:
+            x: the inputs, ``(n,)``.
+            y: the outputs, ``(m,)``, of which the products are left out.
+            dtype: ``np.float32`` or ``np.float64``.
+        """
+        values = {name: value.astype(dtype) for name, value in self.assignment(x, y).items()}
+        return all(holds(self.source, start, values) for start in self.formulas)

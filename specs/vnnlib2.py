@@ -50,12 +50,17 @@ def parse(text: str, name: str = "<string>") -> Query:
 
 @dataclass(slots=True)
 class _Reader:
-    """What was declared and asserted so far; ``products`` numbers each product of variables."""
+    """What was declared and asserted so far.
+
+    ``products`` numbers each product of variables; ``formulas`` are the offsets of those that read more than inputs.
+    """
 
     source: Source
     declared: Declarations
     products: dict[tuple[Variable, ...], int] = field(default_factory=dict)
     common: Common = field(default_factory=Common)
+    formulas: list[int] = field(default_factory=list)
+    inputs_alone: bool = True
 
     def read(self) -> None:
         """Read the header, then the networks, then the assertions."""
@@ -99,7 +104,8 @@ class _Reader:
             tuple(Variable("X", shared[v.number]) if v.kind == "X" else v for v in factors) for factors in self.products
         )
         networks = tuple(self.declared.networks)
-        return Query(spec.cases, used, m, networks, np.array(shared, dtype=np.int64), products)
+        index = np.array(shared, dtype=np.int64)
+        return Query(spec.cases, used, m, networks, index, products, self.source, tuple(self.formulas))
 
     def _header(self) -> int:
         opening = self.source.token(0)
@@ -114,20 +120,36 @@ class _Reader:
         return self.source.expect(tokens, opening, ")")
 
     def _assertion(self, command: Token, opening: Token) -> int:
+        self.inputs_alone = True
         dnf, end = Formula2(self.source, self._term, self._product, self._quick).read(command.end, opening.offset)
         self.common.add(dnf)
+        if not self.inputs_alone:
+            self.formulas.append(command.end)
         return self.source.expect(self.source.tokens(end), opening, ")")
 
     def _bounds(self, start: int) -> int:
         """Read assertions that bound one input each, of which large files consist; return the end of the last."""
-        text, common = self.source.text, self.common
+        text, keys, limits = self.source.text, self.common.keys, self.common.limits
+        shapes = self.declared.inputs()
         while match := _ASSERTED_BOUND.match(text, start):
-            variable = self._bounded(match)
-            if variable is None or variable.kind != "X":
+            operator, name, index, digits = match.group("operator", "name", "index", "number")
+            places = index.split(",")
+            first, sizes = shapes.get(name, (0, ()))
+            if len(places) != len(sizes):
                 break
-            upper, value = match["operator"] == "<=", float(match["number"])
-            common.keys.append(variable.number if upper else ~variable.number)
-            common.limits.append(Limit(value if upper else -value, match.start("bound")))
+            number = 0
+            for place, size in zip(places, sizes, strict=True):
+                k = int(place)
+                if k >= size:
+                    return start
+                number = number * size + k
+            number += first
+            if operator == "<=":
+                keys.append(number)
+                limits.append(Limit(float(digits), match.start("bound")))
+            else:
+                keys.append(~number)
+                limits.append(Limit(-float(digits), match.start("bound")))
             start = match.end()
         return start
 
@@ -146,7 +168,9 @@ class _Reader:
         place = self.declared.places.get(match["name"])
         if place is None or place.entry.type not in FLOATS:
             return None
-        return self.declared.variable(place.entry, tuple(map(int, match["index"].split(","))))
+        variable = self.declared.variable(place.entry, tuple(map(int, match["index"].split(","))))
+        self.inputs_alone &= variable is None or variable.kind == "X"
+        return variable
 
     def _term(self, token: Token) -> tuple[Term, int]:
         """Read a variable and its indices."""
@@ -170,6 +194,7 @@ class _Reader:
             self._fail(
                 f"{entry.name} is of type {entry.type}: only real and floating tensors can be reasoned about", token
             )
+        self.inputs_alone &= variable.kind == "X"
         return Term({variable: 1.0}, 0.0, entry.type), end
 
     def _product(self, a: Variable, b: Variable) -> Variable:

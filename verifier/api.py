@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 import specs
-from specs import InputSet, Spec
+from specs import InputSet, Query, Spec
 from verifier.balls import Ball, sets_of
 from verifier.bounds.schedule import BOTH, CROWN, FORWARD, INTERVAL, Method, bound_nodes
 from verifier.bounds.windows import CHUNK, pieces
-from verifier.errors import ShapeError, UsageError
+from verifier.errors import ShapeError, UnsupportedError, UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import INPUT, OUTPUT, Graph
 from verifier.search.root import Root
@@ -92,6 +92,10 @@ def output_bounds(
 
 def distinct_boxes(region: Spec | InputSet, graph: Graph) -> list[InputSet]:
     """Return the input boxes of a property, each once."""
+    if isinstance(region, Query) and not region.plain:
+        raise UnsupportedError(
+            "the property speaks of several networks, hidden tensors, products or equated inputs: only verify reads it"
+        )
     if isinstance(region, Spec):
         sets = list({id(case.inputs): case.inputs for case in region.cases}.values())
         sizes = [("input", region.n_inputs, graph.n_inputs), ("output", region.n_outputs, graph.n_outputs)]

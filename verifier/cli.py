@@ -21,6 +21,7 @@ from verifier.interrupts import Interrupts
 from verifier.memory import collect_again, keep_memory
 from verifier.options import read
 from verifier.runs import located
+from verifier.supports import ANSWERS
 from verifier.terminal import watching
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def verify_command(options: argparse.Namespace, started: float) -> int:
     with Interrupts() as interrupts:
         report.check_outputs((options.json, options.counterexample), (*models, spec))
         report.check_inputs((spec, *models))
+        report.check_folder(options.serialise_assignments)
         result = decide(options, started, interrupts)
         interrupts.ignore()
         spent = time.monotonic() - started
@@ -102,6 +104,10 @@ def verify_command(options: argparse.Namespace, started: float) -> int:
         print(report.summary(result, spent), file=sys.stderr, flush=True)
         if options.counterexample is not None:
             report.write(options.counterexample, report.answer(result))
+        if options.serialise_assignments is not None and result.counterexample is not None:
+            from verifier.tensors import serialised
+
+            report.write_all(options.serialise_assignments, serialised(result.counterexample, options.model), ".pb")
         if options.json is not None:
             report.write(options.json, report.to_json(report.record(result, spent, config, models, spec)))
     return interrupts.code if report.word(result) == "unknown" else 0
@@ -292,6 +298,13 @@ def report_command(options: argparse.Namespace, started: float) -> int:
     return command.page(options, print)
 
 
+def supports_command(options: argparse.Namespace, started: float) -> int:
+    """Print what is supported, one item a line."""
+    for item in ANSWERS[options.feature][1]():
+        print(item)
+    return 0
+
+
 COMMANDS = {
     "verify": verify_command,
     "bounds": bounds_command,
@@ -300,6 +313,7 @@ COMMANDS = {
     "inspect": inspect_command,
     "suite": suite_command,
     "report": report_command,
+    "supports": supports_command,
 }
 
 

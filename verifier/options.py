@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from verifier import __version__
 from verifier.config import Config
 from verifier.errors import UsageError
+from verifier.named import named_files
+from verifier.supports import ANSWERS
 
 NAME = "nn-verifier"
 
@@ -43,7 +45,7 @@ def parser() -> Parser:
 
     inspect = command(commands, "inspect", "print what a network consists of")
     inspect.add_argument("model", metavar="NET.onnx", type=Path)
-
+    add_supports(commands)
     add_suite(commands)
     return top
 
@@ -60,7 +62,10 @@ def command(commands: Any, name: str, text: str) -> Parser:
 def add_verify(commands: Any) -> None:
     """Describe ``verify``."""
     verify = command(commands, "verify", "decide whether a network has a property")
-    verify.usage = "verifier verify (NET.onnx SPEC.vnnlib | SPEC.vnnlib --network NAME=NET.onnx) [options]"
+    verify.usage = (
+        "verifier verify (NET.onnx SPEC.vnnlib | SPEC.vnnlib --network NAME=NET.onnx ... | "
+        "\"[('NAME', 'NET.onnx'), ...]\" SPEC.vnnlib) [options]"
+    )
     verify.add_argument("files", metavar="FILE", type=Path, nargs="*", help="NET.onnx SPEC.vnnlib")
     verify.add_argument("--network", metavar="NAME=NET.onnx", action="append", help="the VNNLIB standard's form")
     verify.add_argument("--timeout", metavar="S", type=seconds, help="seconds of wall-clock time, start-up included")
@@ -71,6 +76,17 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--max-iterations", metavar="N", type=at_least(0), help="rounds of branch and bound")
     verify.add_argument("--json", metavar="FILE", type=Path, help="write the verdict and figures of the run")
     verify.add_argument("--counterexample", metavar="FILE", type=Path, help="write what a VNN-COMP results file holds")
+    verify.add_argument(
+        "--serialise-assignments", metavar="DIR", type=Path, help="write a counterexample as ONNX tensors DIR/NAME.pb"
+    )
+
+
+def add_supports(commands: Any) -> None:
+    """Describe ``supports``."""
+    supports = command(commands, "supports", "print what this verifier supports, in the words of the VNNLIB standard")
+    questions = supports.add_mutually_exclusive_group(required=True)
+    for name, (meaning, _) in ANSWERS.items():
+        questions.add_argument(f"--{name}", dest="feature", action="store_const", const=name, help=meaning)
 
 
 def add_lipschitz(commands: Any) -> None:
@@ -295,24 +311,3 @@ def check_certify(options: argparse.Namespace) -> None:
         raise UsageError("--certify goes with --norm, --method sdp or product, --solver, --timeout and --json alone")
     if options.norm not in ("2", "inf"):
         raise UsageError(f"--certify proves radii in the norms 2 and inf, not {options.norm}")
-
-
-def named_files(files: list[Path], networks: list[str]) -> tuple[Path | dict[str, Path], Path]:
-    """Return the network, or the networks by name, and the property, in either form of the command."""
-    if not networks:
-        if len(files) != 2:
-            raise UsageError(f"NET.onnx and SPEC.vnnlib are needed, {len(files)} files were named")
-        if ".vnnlib" in files[0].suffixes and ".onnx" in files[1].suffixes:
-            raise UsageError(f"{files[0]} is no network: the network comes first, then the property")
-        return files[0], files[1]
-    if len(files) != 1:
-        raise UsageError(f"with --network, one file SPEC.vnnlib is needed, {len(files)} were named")
-    found: dict[str, Path] = {}
-    for text in networks:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise UsageError(f"--network: {text!r} is not NAME=NET.onnx")
-        if name in found:
-            raise UsageError(f"--network: {name} is named twice")
-        found[name] = Path(path)
-    return found, files[0]

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +22,12 @@ from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
 from verifier.balls import Ball
 from verifier.bounds.schedule import INTERVAL, bound_nodes
+from verifier.check.networks import Networks
 from verifier.config import Config
 from verifier.errors import ReplayError, UsageError
 from verifier.export import as_onnx
 from verifier.graph.graph import Graph
-from verifier.graph.join import Source, check_sizes, join
+from verifier.graph.join import Source, check_sizes, join, separate
 from verifier.graph.onnx_import import load
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
@@ -139,7 +141,7 @@ class Run:
         with timed(progress, "read"):
             property_ = specs.load(spec) if isinstance(spec, (str, Path)) else spec
             twins = twins_of(model, property_)
-            model = model_of(model, property_)
+            given, model = model, model_of(model, property_)
             graph = load(model, device=device_of(config))
             if isinstance(property_, Query):
                 check_sizes(property_, graph)
@@ -150,7 +152,10 @@ class Run:
             fast = Objective(graph.to(dtype), cases.to(dtype))
         choose_threads(config, graph)
         generator = torch.Generator(graph.device).manual_seed(config.seed)
-        checker = Checker(graph, cases, property_, model, fast)
+        replay = None
+        if isinstance(property_, Query) and isinstance(model, onnx.ModelProto):  # made of what was given
+            replay = Networks(property_, separate(property_, given))
+        checker = Checker(graph, cases, property_, model, fast, replay)
         watched = Watched(checker, progress, watch)
         return Run(graph, property_, cases, config, progress, deadline, fast, watched, generator, twins)
 
@@ -169,7 +174,7 @@ class Run:
             found = self.attack(case, 0.01, 0.3)
         if found is None and len(case) and self.twins is not None:
             case = self.by_derivatives(case, self.twins)
-        if found is None and len(case) and self.few_boxes:
+        if found is None and len(case) and (self.few_boxes or self.few_strict):
             case, found = self.look_at_boxes(case, roots.of), None
         inputs = varying(self.cases)
         if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
@@ -209,6 +214,11 @@ class Run:
         """Whether input boxes are worth bounding one by one: there are few, with many inputs or many cases each."""
         boxes = len(self.cases.lower)
         return boxes <= FEW_BOXES and (varying(self.cases) > LOW_DIMENSION or len(self.cases) > 4 * boxes)
+
+    @property
+    def few_strict(self) -> bool:
+        """Whether few boxes are worth bounding one by one because of strict conditions."""
+        return len(self.cases.lower) <= FEW_BOXES and any(case.rows.strict.any() for case in self.spec.cases)
 
     def first_look(self, case: Tensor, bounded: Callable[[int], Root]) -> tuple[Tensor, Counterexample | None]:
         """Bound every case on its whole box, cheaply; return the open ones, and a counterexample if one turns up."""

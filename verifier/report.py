@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
@@ -204,6 +204,30 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> Non
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
         taken[real] = "is written by another option"
+
+
+def check_folder(path: Path | None) -> None:
+    """Refuse a folder for output that is a file.
+
+    Raises:
+        UsageError: with the path.
+    """
+    if path is not None and path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: cannot be written: is not a folder")
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes], suffix: str) -> None:
+    """Write files into a folder, which is made if it is not there.
+
+    Raises:
+        UsageError: one of them cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    for name, content in contents.items():
+        write(folder / f"{name}{suffix}", content)
 
 
 def write(path: Path, content: str | bytes) -> None:

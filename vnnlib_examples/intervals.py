@@ -4,7 +4,7 @@ Shares no code with the verifier. Arrays hold many boxes at once, along their fi
 Source: Moore, Kearfott, Cloud, "Introduction to Interval Analysis", SIAM 2009 (chapter 6: mean value forms).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +126,11 @@ def _reciprocal(x: Interval) -> Interval:
     return _outward(1 / x.upper, 1 / x.lower)
 
 
+def _step(x: Interval) -> Interval:
+    """The slopes of ReLU that are met, or lie between those that are."""
+    return Interval((x.lower > 0).astype(np.float64), (x.upper > 0).astype(np.float64))
+
+
 def _number(value: float) -> Interval:
     return Interval.exactly(np.array(value))
 
@@ -137,6 +142,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Interval], Interval], Callable[[Interval], 
     "Exp": (_exp, _exp),
     "Sin": (_sin, _cos),
     "Cos": (_cos, lambda x: -_sin(x)),
+    "Relu": (lambda x: Interval(np.maximum(x.lower, 0), np.maximum(x.upper, 0)), _step),
     "Reciprocal": (_reciprocal, lambda x: -_reciprocal(x).square()),
 }
 
@@ -200,6 +206,16 @@ class Value:
     def scaled(self, factor: Interval) -> "Value":
         """The product with constants."""
         return self.linear(lambda part: part * factor)
+
+    @staticmethod
+    def stacked(values: Sequence["Value"]) -> "Value":
+        """Values of one shape along a new last axis."""
+
+        def together(sides: list[Interval]) -> Interval:
+            return Interval(*(np.stack(ends, -1) for ends in zip(*((s.lower, s.upper) for s in sides), strict=True)))
+
+        parts = (together([getattr(one, side) for one in values]) for side in ("centre", "slope", "range"))
+        return Value(*parts, values[0].radius)
 
     def _with(self, centre: Interval, slope: Interval, values: Interval) -> "Value":
         """Intersect the range with the mean value form."""

@@ -2,12 +2,14 @@
 
 `sat` is a point found by projected gradient descent or by the mixed-integer program, replayed with onnxruntime; `unsat`
 is a proof by that program (exact.py) where all nonlinearities are piecewise linear, else by cutting the box into small
-ones (subdivide.py). Both must hold with room to spare, so that no rounding decides an example. What is made is
-committed; another version of torch may train slightly different networks, and then an example be refused.
+ones (subdivide.py); for queries of VNNLIB 2.0, see referees.py. Both must hold with room to spare, so that no rounding
+decides an example. What is made is committed; another version of torch may train slightly different networks, and then
+an example be refused.
 
-    python vnnlib_examples/make.py [NETWORK ...]
+    python vnnlib_examples/make.py [NETWORK ...]     some networks alone; `queries` for none: those of VNNLIB 2.0 alone
 """
 
+import ast
 import csv
 import sys
 import time
@@ -18,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from derived import write_derived
 from exact import Program
 from examples import Example, examples
 from networks import RECIPES, make_all
 from properties import Box, Case, Property
+from queries import queries
 from smooth import SMOOTH
 from subdivide import Network, exclude
 from torch import nn
@@ -135,6 +139,11 @@ def verdicts_so_far() -> dict[tuple[str, str], str]:
         return {(line["onnx"], line["vnnlib"]): line["expected"] for line in csv.DictReader(file)}
 
 
+def networks_of(onnx: str) -> dict[str, str]:
+    """Networks by name, of which the only one may have none, as expected.csv lists them."""
+    return dict(ast.literal_eval(onnx)) if onnx.startswith("[") else {"": onnx}
+
+
 def make(chosen: list[str]) -> dict[tuple[str, str], str]:
     """Make the chosen networks and their properties; returns the verdicts of these.
 
@@ -160,9 +169,22 @@ def make(chosen: list[str]) -> dict[tuple[str, str], str]:
     return verdicts
 
 
+def make_queries() -> dict[tuple[str, str], str]:
+    """Write the queries of VNNLIB 2.0 and the networks that they alone speak of; returns the verdicts."""
+    write_derived(HERE / "nets")
+    verdicts = {}
+    for query in queries():
+        vnnlib = f"vnnlib/query_{query.name}.vnnlib"
+        (HERE / vnnlib).write_text(query.text())
+        verdict, by, work = query.settle(query, HERE / "nets")
+        print(f"{vnnlib:55} {verdict:5}  by {by:11}  {work}", flush=True)
+        verdicts[query.files(), vnnlib] = verdict
+    return verdicts
+
+
 def main() -> int:
     """Write nets/, vnnlib/ and expected.csv; networks that are not chosen stay as they are."""
-    chosen = sys.argv[1:] or [*RECIPES, *SMOOTH]
+    chosen = [*RECIPES, *SMOOTH] if len(sys.argv) == 1 else [name for name in sys.argv[1:] if name != "queries"]
     if unknown := set(chosen) - {*RECIPES, *SMOOTH}:
         print(f"no such network: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
@@ -172,11 +194,13 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
+    settled = make_queries()
     lines = [(*files(example), known[files(example)]) for example in examples() if files(example) in known]
+    lines += [(*key, verdict) for key, verdict in settled.items()]
     with (HERE / "expected.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["onnx", "vnnlib", "expected"], *lines])
-    for place, folder in enumerate(("nets", "vnnlib")):
-        listed = {HERE / line[place] for line in lines}
+    listed = {HERE / name for line in lines for name in (line[1], *networks_of(line[0]).values())}
+    for folder in ("nets", "vnnlib"):
         for old in set((HERE / folder).iterdir()) - listed:
             old.unlink()
     return 0

@@ -29,14 +29,19 @@ class Network:
         self.weights = {one.name: numpy_helper.to_array(one).astype(np.float64) for one in self.graph.initializer}
         self.shape = tuple(one.dim_value for one in self.graph.input[0].type.tensor_type.shape.dim)
 
-    def __call__(self, x: Value) -> Value:
+    def __call__(self, *inputs: Value) -> Value:
         """The output, ``(boxes, 1, outputs)``."""
-        values: dict[str, Value | np.ndarray] = {**self.weights, self.graph.input[0].name: x}
+        return self.values(*inputs)[self.graph.output[0].name]
+
+    def values(self, *inputs: Value) -> dict[str, Value]:
+        """All tensors by name."""
+        given = {port.name: value for port, value in zip(self.graph.input, inputs, strict=True)}
+        values: dict[str, Value | np.ndarray] = {**self.weights, **given}
         for node in self.graph.node:
-            given = [values[name] for name in node.input]
+            operands = [values[name] for name in node.input]
             attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-            values[node.output[-1]] = _node(node.op_type, given, attributes)
-        return values[self.graph.output[0].name]
+            values[node.output[-1]] = _node(node.op_type, operands, attributes)
+        return values
 
     def on(self, lower: np.ndarray, upper: np.ndarray, varying: np.ndarray) -> Value:
         """The output on boxes ``(boxes, size)``."""
@@ -49,8 +54,23 @@ def exclude(network: Network, box: Box, rows: Sequence[tuple[np.ndarray, float]]
     Raises:
         UndecidedError: too many boxes.
     """
-    varying = np.flatnonzero(box.upper > box.lower)
     a, b = np.stack([a for a, _ in rows]), np.array([b for _, b in rows])
+
+    def excess(lower: np.ndarray, upper: np.ndarray, varying: np.ndarray) -> Value:
+        found = network.on(lower, upper, varying).linear(lambda part: part.times(a.T))
+        return found.plus(-b).shaped(lambda part, before: part.reshape(*part.shape[:before], -1))
+
+    return exclude_rows(excess, box)
+
+
+def exclude_rows(excess: Callable[[np.ndarray, np.ndarray, np.ndarray], Value], box: Box) -> int:
+    """Prove that no point of the box has all of ``excess``, ``(boxes, rows)``, at most 0; see ``exclude``.
+
+    Args:
+        excess: of boxes ``(boxes, size)``, of which some columns vary.
+        box: to search.
+    """
+    varying = np.flatnonzero(box.upper > box.lower)
     lower, upper, count = box.lower[None], box.upper[None], 0
     while len(lower):
         count += min(TOGETHER, len(lower))
@@ -58,11 +78,10 @@ def exclude(network: Network, box: Box, rows: Sequence[tuple[np.ndarray, float]]
             raise UndecidedError(f"{count} boxes and {len(lower)} left: too close to call")
         low, high = lower[-TOGETHER:], upper[-TOGETHER:]
         lower, upper = lower[:-TOGETHER], upper[:-TOGETHER]
-        found = network.on(low, high, varying).linear(lambda part: part.times(a.T))
-        excess = found.range.lower[:, 0] - b
-        still = ~(excess > 0).any(1)
-        best = excess[still].argmax(1)
-        effect = found.slope.size[still, :, 0, best] * found.radius[still]
+        found = excess(low, high, varying)
+        still = ~(found.range.lower > 0).any(1)
+        best = found.range.lower[still].argmax(1)
+        effect = found.slope.size[still, :, best] * found.radius[still]
         for part in _halves(low[still], high[still], varying[effect.argmax(1)]):
             lower, upper = np.concatenate([lower, part[0]]), np.concatenate([upper, part[1]])
     return count
@@ -91,7 +110,7 @@ def _node(operator: str, given: list[Value | np.ndarray], attributes: dict[str, 
             return x.scaled(Interval.exactly(given[1])) if isinstance(given[1], np.ndarray) else x * given[1]
         case "Div":
             return x.scaled(Interval(*np.nextafter(1 / given[1], [-np.inf, np.inf])))
-        case "Sigmoid" | "Tanh" | "Sin" | "Cos" | "Erf":
+        case "Sigmoid" | "Tanh" | "Sin" | "Cos" | "Erf" | "Relu":
             return x.apply(operator)
         case "Softmax":
             return _softmax(x)
@@ -100,6 +119,9 @@ def _node(operator: str, given: list[Value | np.ndarray], attributes: dict[str, 
         case "Transpose":
             order = attributes["perm"]
             return x.shaped(lambda a, before: a.transpose(*range(before), *(before + k for k in order)))
+        case "Reshape":
+            shape = given[1].astype(int).tolist()
+            return x.shaped(lambda a, before: a.reshape(*a.shape[:before], *shape))
         case "Flatten":
             return x.shaped(lambda a, before: a.reshape(*a.shape[:before], 1, -1))
         case "LSTM":

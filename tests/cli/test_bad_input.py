@@ -139,7 +139,10 @@ SPECS: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "garbage": (bytes(range(128, 256)), ("UTF-8",)),
     "gzip-cut": (gzip.compress(SPEC.encode())[:-12], ("gzip",)),
     "a-network": (WHOLE, ()),
-    "vnnlib-2": (b"(vnnlib-version <2.0>)\n(declare-network f (declare-input X real [2]))", (":1:", "2.0")),
+    "vnnlib-2": (
+        b"(vnnlib-version <2.0>)\n(declare-network f (declare-input X real [2]))",
+        (":2:", "network f declares no output"),
+    ),
 }
 
 
@@ -182,7 +185,10 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "name-too-long": (("verify", "net.onnx", "spec.vnnlib", "--json", "o" * 300), ("too long",)),
     "network-without-name": (("verify", "spec.vnnlib", "--network", "net.onnx"), ("--network", "NAME=")),
     "network-and-model": (("verify", "net.onnx", "spec.vnnlib", "--network", "f=net.onnx"), ("2 were named",)),
-    "two-networks": (("verify", "spec.vnnlib", "--network", "f=net.onnx", "--network", "g=net.onnx"), ("2.0",)),
+    "two-networks": (
+        ("verify", "spec.vnnlib", "--network", "f=net.onnx", "--network", "g=net.onnx"),
+        ("need VNNLIB 2.0",),
+    ),
     "unknown-method": (("bounds", "net.onnx", "spec.vnnlib", "--method", "magic"), ("--method", "magic")),
     "bounds-one-file": (("bounds", "net.onnx"), ("SPEC.vnnlib",)),
     "bounds-three-files": (("bounds", "net.onnx", "spec.vnnlib", "more"), ("more",)),

@@ -7,7 +7,9 @@ import onnxruntime
 import pytest
 import subdivide
 import torch
+from derived import DERIVED
 from intervals import FUNCTIONS, Interval, Value
+from make import networks_of
 from networks import RECIPES
 from properties import Box
 from run import read_examples
@@ -18,15 +20,16 @@ from subdivide import Network, UndecidedError, exclude
 EXAMPLES = Path(__file__).resolve().parents[2] / "vnnlib_examples"
 PLAIN = {
     "Sigmoid": expit, "Tanh": np.tanh, "Erf": erf, "Exp": np.exp, "Sin": np.sin, "Cos": np.cos,
-    "Reciprocal": lambda x: 1 / x,
+    "Reciprocal": lambda x: 1 / x, "Relu": lambda x: np.maximum(x, 0),
 }  # fmt: skip
 
 
 def test_what_is_listed_is_there_and_nothing_else() -> None:
     listed = read_examples()
-    for place, folder in enumerate(("nets", "vnnlib")):
-        assert {line[place] for line in listed} == {f"{folder}/{path.name}" for path in (EXAMPLES / folder).iterdir()}
-    assert {Path(line[0]).stem for line in listed} == {*RECIPES, *SMOOTH}
+    nets = {path for line in listed for path in networks_of(line[0]).values()}
+    for folder, files in (("nets", nets), ("vnnlib", {line[1] for line in listed})):
+        assert files == {f"{folder}/{path.name}" for path in (EXAMPLES / folder).iterdir()}
+    assert {Path(path).stem for path in nets} == {*RECIPES, *SMOOTH, *DERIVED}
     assert {line[2] for line in listed} == {"sat", "unsat"}
 
 

@@ -27,7 +27,7 @@ def test_the_operators_are_those_that_are_read() -> None:
 def test_the_options_are_those_of_the_command(name: str) -> None:
     usage = TEXT.split("## The command")[1].split("```")[1]
     said = {"--help", "--debug"}
-    for part in re.split(rf"\bverifier (?={'|'.join(COMMANDS)})", usage):
+    for part in re.split(rf"\bverifier (?={'|'.join(COMMANDS)}|supports)", usage):
         if part.startswith(name):
             said.update(re.findall(r"--[a-z-]+", part))
     (commands,) = (action.choices for action in parser()._actions if action.dest == "command")

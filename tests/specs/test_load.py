@@ -33,7 +33,7 @@ def test_the_content_decides_how_a_file_is_read(tmp_path: Path, data: bytes) -> 
         (gzip.compress(TEXT.encode(), mtime=0)[:-9], ": damaged gzip file"),
         (gzip.compress(TEXT.encode(), mtime=0)[:20] + b"\0" * 60, ": damaged gzip file"),
         (b"(assert \xff)", ": not a text in UTF-8"),
-        (b"; new\n (vnnlib-version <2.0>)", ":2:3: VNNLIB 2.0 is not supported yet"),
+        (b"; new\n (vnnlib-version <2.0>)", ":2:24: no network is declared"),
         (b"; vnnlib-version\n(push)", ":2:2: unknown command push"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from verifier.attack.objective import Objective, project
+from verifier.half_spaces import HalfSpaces
 from verifier.result import Counterexample
 from verifier.search.bab import Witness
 from verifier.sets import Box
@@ -119,6 +120,7 @@ class Descent:
     problem: Objective
     case: Tensor
     box: Box
+    half_spaces: HalfSpaces | None
     x: Tensor
     last: Tensor
     best: Tensor
@@ -131,11 +133,11 @@ class Descent:
     @staticmethod
     def start(problem: Objective, case: Tensor, x: Tensor, stride: float) -> Descent:
         """Begin at points ``(P, n)``."""
-        box = problem.box(case)
-        x = project(x, box)
+        box, half_spaces = problem.box(case), HalfSpaces.of(problem.cases)
+        x = project(x, box) if half_spaces is None else half_spaces.project(case, x, box)
         far = torch.full_like(x[:, 0], torch.inf)
         zero = torch.zeros_like(x)
-        return Descent(problem, case, box, x, x, x, zero, zero, far, far, torch.full_like(far, stride))
+        return Descent(problem, case, box, half_spaces, x, x, x, zero, zero, far, far, torch.full_like(far, stride))
 
     def evaluate(self, directions: Tensor | None = None) -> Tensor:
         """Take the gradient at the points and note the best ones; return the worst excess of each, ``(P,)``.
@@ -178,11 +180,18 @@ class Descent:
         self.mark = self.low
 
     def move(self, momentum: float) -> None:
-        """Step against the gradient's sign."""
+        """Step against the gradient's sign, or along the gradient itself where more than a box confines the points."""
         width = self.stride.unsqueeze(-1) * (self.box.upper - self.box.lower)
-        stepped = project(self.x - width * self.gradient.sign(), self.box)
+        direction = self.gradient.sign()
+        if self.half_spaces is not None:  # signs alone may lead straight out, to be projected back to where they began
+            direction = self.gradient / self.gradient.abs().amax(1, keepdim=True).clamp(min=1e-30)
+        stepped = self.inside(self.x - width * direction)
         moved = self.x + (1 - momentum) * (stepped - self.x) + momentum * (self.x - self.last)
-        self.last, self.x = self.x, project(moved, self.box)
+        self.last, self.x = self.x, self.inside(moved)
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Move points into their cases' boxes, and towards what else their inputs have to satisfy."""
+        return project(x, self.box) if self.half_spaces is None else self.half_spaces.project(self.case, x, self.box)
 
 
 def first_points(problem: Objective, case: Tensor, trial: Tensor, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from specs import Query, Spec
+from specs.sets import Float
 from verifier.attack.objective import Objective, project
+from verifier.check.networks import Networks
 from verifier.check.replay import Replay
 from verifier.graph.graph import Graph
 from verifier.problem import Cases
@@ -66,7 +68,8 @@ class Checker:
     A point is confirmed iff (1) it is a point of the model's input type inside its case's box, exactly; where a
     coordinate's box holds no such number (a point 0.3), the nearest one is taken, which is inside once the box is
     rounded to that type; (2) the network in float64 meets all conditions there; (3) so does the model's file, run by
-    onnxruntime, its outputs judged in float64. Strict conditions have to hold strictly. Without a file, (1) and (2).
+    onnxruntime, its outputs judged in float64, and assertions of VNNLIB 2.0 as they are written in the model's type
+    as well. Strict conditions have to hold strictly. Without a file, (1) and (2).
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Checker:
         spec: Spec,
         source: str | Path | onnx.ModelProto | None,
         screen: Objective | None = None,
+        replay: Replay | Networks | None = None,
     ) -> None:
         """Take the problem in float64.
 
@@ -85,10 +89,11 @@ class Checker:
             spec: the property.
             source: what to replay, or None for a network without a file.
             screen: the problem in float32, where it exists already.
+            replay: how to run the files, if ``source`` was made of several.
         """
         self.exact, self.spec, self.source = Objective(graph, cases), spec, source
         self.dtype = torch.float64 if source is None else coarsest(graph)
-        self._given = screen
+        self._given, self._replay = screen, replay
         self._failures = 0
 
     @property
@@ -106,9 +111,9 @@ class Checker:
         return Objective(self.exact.graph.to(torch.float32), self.exact.cases.to(torch.float32))
 
     @cached_property
-    def replay(self) -> Replay | None:
-        """The model's file, opened once."""
-        return None if self.source is None else Replay(self.source)
+    def replay(self) -> Replay | Networks | None:
+        """The model's file, or files, opened once."""
+        return self._replay or (None if self.source is None else Replay(self.source))
 
     def __call__(self, case: Tensor, x: Tensor) -> Counterexample | None:
         """Return a confirmed counterexample among points ``(B, n)`` of cases ``(B,)``, if one is found.
@@ -169,8 +174,10 @@ class Checker:
     def _violates(self, index: int, x: np.ndarray, y: np.ndarray) -> bool:
         """Tell whether a replayed point meets a case of the specification."""
         case = self.spec.cases[index]
-        within = case.inputs.contains(x, np.float64 if self.dtype == torch.float64 else np.float32)
-        return within and bool(case.rows.hold(x, y).all())
+        dtype: Float = np.float64 if self.dtype == torch.float64 else np.float32
+        if not case.inputs.contains(x, dtype) or not case.rows.hold(x, y).all():
+            return False
+        return self.query is None or self.query.asserted(x, y, dtype)
 
     def _push(self, case: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Step from the first points along the gradient's sign, by several lengths; ``(steps * points)`` points."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(flo
 class Replay:
     """The model behind a flat interface: one vector of all inputs to one vector of all outputs.
 
-    Inputs and outputs are row-major and in declaration order; free dimensions are 1. onnxruntime starts at the first
-    run.
+    Inputs and outputs are row-major and in declaration order; free dimensions are 1, unless the sizes of inputs are
+    given and one dimension is free. onnxruntime starts at the first run.
     """
 
-    def __init__(self, source: str | Path | onnx.ModelProto) -> None:
-        """Take the path of an ``.onnx`` file, gzipped or not, or a model in memory."""
-        self.source = source
+    def __init__(self, source: str | Path | onnx.ModelProto, sizes: Sequence[int] | None = None) -> None:
+        """Take the path of an ``.onnx`` file, gzipped or not, or a model in memory; and how large its inputs are."""
+        self.source, self.sizes = source, sizes
         self._session: Any = None
 
     def run(self, x: np.ndarray) -> np.ndarray:
@@ -42,7 +43,8 @@ class Replay:
             ReplayError: onnxruntime cannot load or run the model, or the point has another length.
         """
         session = self.session
-        shapes = [[k if isinstance(k, int) and k > 0 else 1 for k in port.shape] for port in session.get_inputs()]
+        sizes = self.sizes or [0] * len(session.get_inputs())
+        shapes = [_shape(port.shape, size) for port, size in zip(session.get_inputs(), sizes, strict=True)]
         wanted = sum(math.prod(shape) for shape in shapes)
         if len(x) != wanted:
             raise ReplayError(f"{self.name}: takes {wanted} numbers, not {len(x)}")
@@ -87,3 +89,10 @@ class Replay:
         with Path(self.source).open("rb") as file:
             zipped = file.read(2) == GZIP_MAGIC
         return content(Path(self.source)) if zipped else str(self.source)
+
+
+def _shape(declared: Sequence[Any], size: int) -> list[int]:
+    """Return a shape without free dimensions, of so many elements if that is given and one dimension makes it so."""
+    known = [k if isinstance(k, int) and k > 0 else 0 for k in declared]
+    rest = size // math.prod(k for k in known if k) if known.count(0) == 1 else 1
+    return [k or max(rest, 1) for k in known]

@@ -51,10 +51,24 @@ def join(query: Query, models: Source | Mapping[str, Source]) -> Source:
         kind, other = network.relation or ("", "")
         if kind == "equal-to" and sources[network.name] != sources[other] and model != read_ones[other][1]:
             raise UsageError(f"{name}: is not the model of network {other}, to which {network.name} is equal")
-    if query.plain:
+    if query.plain and all(_same_sizes(entry, value) for entry, value in _pairs(query.networks[0], read_ones)):
         return sources[query.networks[0].name]
     parts = {name: model for name, (_, model) in read_ones.items()}
     return _joint(query, _same_opset([parts[network.name] for network in query.networks]))
+
+
+def separate(query: Query, models: Source | Mapping[str, Source]) -> list[Source]:
+    """Return the model of each network of a query that ``join`` has accepted, hidden tensors among its outputs."""
+    sources, found = _assigned(query, models), []
+    for network in query.networks:
+        source = sources[network.name]
+        if network.hidden:
+            model = onnx.ModelProto()
+            model.CopyFrom(read(source)[1])
+            model.graph.output.extend(onnx.ValueInfoProto(name=entry.tensor) for entry in network.hidden)
+            source = _Build(model.graph).distinct(model)
+        found.append(source)
+    return found
 
 
 def _assigned(query: Query, models: Source | Mapping[str, Source]) -> dict[str, Source]:
@@ -77,10 +91,40 @@ def _assigned(query: Query, models: Source | Mapping[str, Source]) -> dict[str, 
     return found
 
 
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs that are no constants."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in constants]
+
+
+def _pairs(
+    network: Network, models: Mapping[str, tuple[str, onnx.ModelProto]]
+) -> list[tuple[Declaration, onnx.ValueInfoProto]]:
+    """Return the declared inputs with those of the model."""
+    return list(zip(network.inputs, _inputs(models[network.name][1]), strict=True))
+
+
+def _same_sizes(entry: Declaration, value: onnx.ValueInfoProto) -> bool:
+    """Tell whether an input has as many elements as declared where its free dimensions are 1."""
+    sizes: list[int] = [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
+    return math.prod(sizes) == entry.size
+
+
+def _fixed(entry: Declaration, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """Give the free dimensions of an input the sizes that are declared."""
+    found = onnx.ValueInfoProto()
+    found.CopyFrom(value)
+    dims = found.type.tensor_type.shape.dim
+    free = [k for k, dim in enumerate(dims) if dim.dim_value <= 0]
+    rest = entry.size // math.prod(dim.dim_value for dim in dims if dim.dim_value > 0)
+    for k in free:
+        dims[k].dim_value = rest if len(free) == 1 else entry.shape[k] if len(entry.shape) == len(dims) else 1
+    return found
+
+
 def _check(network: Network, name: str, model: onnx.ModelProto) -> None:
     """Compare the declared tensors with the model's."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    inputs = _inputs(model)
     for what, declared, found in (
         ("inputs", network.inputs, inputs),
         ("outputs", network.outputs, list(model.graph.output)),
@@ -195,7 +239,7 @@ class _Build:
     def enter(self, query: Query, declared: Sequence[Declaration], inputs: Sequence[onnx.ValueInfoProto]) -> list[str]:
         """Declare the joint inputs, and compute those of the networks where some are shared; return the former."""
         if len(query.shared) == query.n_inputs:
-            self.graph.input.extend(inputs)
+            self.graph.input.extend(map(_fixed, declared, inputs))
             return [value.name for value in inputs]
         kinds = {value.type.tensor_type.elem_type for value in inputs}
         if len(kinds) > 1:
@@ -208,6 +252,14 @@ class _Build:
             wanted = shape if shape.count(-1) <= 1 else list(entry.shape)
             self.node("Reshape", chosen, self.constant(np.array(wanted, dtype=np.int64)), output=value.name)
         return [name]
+
+    def distinct(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Give outputs of a model that are there twice names of their own."""
+        if len({value.name for value in self.graph.output}) < len(self.graph.output):
+            outputs = self.copies(list(self.graph.output))
+            del self.graph.output[:]
+            self.graph.output.extend(outputs)
+        return model
 
     def copies(self, outputs: Sequence[onnx.ValueInfoProto]) -> list[onnx.ValueInfoProto]:
         """Give outputs that are there twice, as a tensor that is hidden and an output, names of their own."""

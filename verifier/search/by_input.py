@@ -11,6 +11,7 @@ from verifier.bounds.forward import columns_of
 from verifier.bounds.quadratic import raised
 from verifier.bounds.schedule import INTERVAL, Bounds, Method, bound_nodes
 from verifier.graph.graph import INPUT, Graph
+from verifier.half_spaces import HalfSpaces
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.search.contraction import contracted
@@ -71,6 +72,7 @@ class InputSplitting:
         self.batch = min(MOST, max(8, WORK // ((varying(cases) + 6) * graph.work))) if batch is None else batch
         self.double = double
         self.whole = WholeInputs.of(graph, cases)
+        self.half_spaces = HalfSpaces.of(cases)
         self.method = Method(forward=True, backward=True, most=UNDECIDED)
         self.counting = len(cases) > 0 and not bool(((cases.lower < cases.upper) & ~self.whole.mask).any())
         if self.counting and batch is None:
@@ -104,10 +106,19 @@ class InputSplitting:
         end, begin = self.whole.cut(axis, low, high)
         left = replace(domains, upper=domains.upper.scatter(1, axis, end))
         right = replace(domains, lower=domains.lower.scatter(1, axis, begin))
-        return InputDomains.cat([left, right])
+        return self._feasible(InputDomains.cat([left, right]))
+
+    def _feasible(self, domains: InputDomains) -> InputDomains:
+        """Cut off what conditions on inputs alone exclude, and leave out boxes of which nothing is left."""
+        if self.half_spaces is None:
+            return domains
+        box, empty = self.half_spaces.tighten(domains.case, Box(domains.lower, domains.upper))
+        return replace(domains, lower=box.lower, upper=box.upper).take(~empty)
 
     def bound(self, domains: InputDomains) -> tuple[InputDomains, Tensor]:
         """Bound in float32, and again in float64 where only the rounding margin is in the way."""
+        if not len(domains):
+            return domains, domains.lower
         if self.counting:
             return self._count(domains)
         if self.double:

@@ -24,8 +24,8 @@ from verifier.lipschitz.product import SLACK
 from verifier.lipschitz.sdp.columns import check_size, image, scaled, take
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
 from verifier.lipschitz.sdp.constraints.slopes import Slopes
-from verifier.lipschitz.sdp.implicit import loop
 from verifier.lipschitz.sdp.kink import ONE, Kink, rounded, two_slopes
+from verifier.lipschitz.sdp.loops import loop
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
 from verifier.lipschitz.sdp.twins import Twins
 from verifier.ops.curves import Curve
