@@ -90,6 +90,18 @@ class Ball(Box):
         shrunk: Tensor = self.middle + away * (self.reach * (1 - INNER) / size.clamp(min=1e-300)).clamp(max=1)
         return shrunk.clamp(self.lower, self.upper)
 
+    def part(self, box: Box) -> Ball:
+        """Return the parts of balls in boxes ``(B, n)`` inside of their own."""
+        return Ball(box.lower, box.upper, self.middle, self.reach, self.order)
+
+    def misses(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Tell which boxes ``(B, n)`` have no point in common with their balls, ``(B,)``; never one that has."""
+        away = torch.maximum(lower - self.middle, self.middle - upper).clamp(min=0)
+        away = away - 4 * torch.finfo(away.dtype).eps * (away + self.middle.abs() + lower.abs() + upper.abs())
+        size = torch.linalg.vector_norm(away.clamp(min=0), self.order, dim=1, keepdim=True)
+        missed: Tensor = (size * (1 - 1e-9) > self.reach * (1 + 1e-9)).squeeze(1)
+        return missed
+
 
 def sets_of(inputs: Sequence[InputSet], device: torch.device | str = "cpu") -> Box:
     """Turn input sets of one kind into boxes or balls ``(K, n)``, in float64.

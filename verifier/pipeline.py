@@ -20,7 +20,6 @@ from specs import Query, Spec
 from verifier import strict
 from verifier.attack import Checker, Corners, Lp, Objective, Pgd
 from verifier.attack.witness import coarsest
-from verifier.balls import Ball
 from verifier.bounds.schedule import INTERVAL, bound_nodes
 from verifier.check.networks import Networks
 from verifier.config import Config
@@ -182,7 +181,7 @@ class Run:
         if found is not None or not len(case):
             return found, case
         arms: list[Arm] = [NeuronArm(roots, case, self.checker, self.progress, self.on_root)]
-        if inputs <= FEW_INPUTS and not isinstance(self.cases.boxes, Ball):  # parts of balls are no balls
+        if inputs <= FEW_INPUTS:
             arm = InputArm(self.by_input, case, self.checker, self.progress)
             arms = [arm, *arms] if inputs <= LOW_DIMENSION else [*arms, arm]
             arms = [arm] if self.by_input.counting else arms

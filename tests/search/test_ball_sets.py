@@ -10,6 +10,7 @@ import verifier
 from specs import Case, InputSet, Rows, Spec
 from specs.builders import neighbourhood
 from verifier import Config, Verdict
+from verifier.balls import Ball
 from verifier.errors import UnsupportedError
 from verifier.export import export
 
@@ -47,11 +48,21 @@ def test_verdicts_over_balls(seed: int, p: float) -> None:
             found = verifier.verify(
                 model, above(inputs, values.max() + room * spread), Config(timeout=5, attack=attack)
             )
-            if found.verdict is Verdict.UNKNOWN and not attack:
-                continue
             assert found.verdict is wanted
             if found.counterexample is not None:
                 assert inputs.contains(found.counterexample.x, np.float32)
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, math.inf])
+def test_boxes_that_miss_a_ball(order: float) -> None:
+    rng = np.random.default_rng(0)
+    middle, lower = torch.from_numpy(rng.normal(size=(500, 3))), torch.from_numpy(rng.normal(size=(500, 3)))
+    upper, reach = lower + torch.from_numpy(rng.random((500, 3))), torch.from_numpy(rng.random((500, 1)))
+    missed = Ball(lower, upper, middle, reach, order).misses(lower, upper)
+    nearest = torch.linalg.vector_norm(middle.clamp(lower, upper) - middle, order, dim=1)
+    assert torch.equal(missed, nearest > reach[:, 0])
+    touching = Ball(lower, upper, middle, nearest.unsqueeze(1), order)
+    assert not touching.misses(lower, upper).any()
 
 
 def test_a_ball_is_smaller_than_its_box() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from verifier.balls import Ball
 from verifier.bounds.forward import columns_of
 from verifier.bounds.quadratic import raised
 from verifier.bounds.schedule import INTERVAL, Bounds, Method, bound_nodes
@@ -110,6 +111,9 @@ class InputSplitting:
 
     def _feasible(self, domains: InputDomains) -> InputDomains:
         """Cut off what conditions on inputs alone exclude, and leave out boxes of which nothing is left."""
+        boxes = self.exact[1].boxes
+        if isinstance(boxes, Ball):
+            domains = domains.take(~boxes.take(self.exact[1].set_of[domains.case]).misses(domains.lower, domains.upper))
         if self.half_spaces is None:
             return domains
         box, empty = self.half_spaces.tighten(domains.case, Box(domains.lower, domains.upper))
@@ -154,6 +158,9 @@ class InputSplitting:
             found = raised(bounds, found, record)
         full, least = cases.close(domains.case, found, box)
         assert full.error is not None
+        corner = least
+        if isinstance(cases.boxes, Ball):  # its part in the box
+            least = torch.fmax(least, full.minimum(cases.boxes.take(cases.set_of[domains.case]).part(box)))
         best, row = least.max(1)
         pick = row[:, None, None].expand(-1, 1, box.lower.shape[1])
         influence = gap_by_coordinate(bounds, record, row) if method.forward else torch.ones_like(box.lower)
@@ -161,7 +168,7 @@ class InputSplitting:
         unsure = ~(best > 0) & (((least + full.error).amax(1) > 0) | ~best.isfinite())
         bounded = replace(domains, bound=best.double(), influence=influence.double().nan_to_num(nan=0.0))
         if method.forward:
-            bounded = self._contract(bounded, contracted(full, least, box))
+            bounded = self._contract(bounded, contracted(full, corner, box))
         return bounded, points.double(), unsure
 
     def _contract(self, domains: InputDomains, box: Box) -> InputDomains:
