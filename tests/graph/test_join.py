@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_refused(case: str) -> None:
 
 
 def test_equated_inputs_are_of_one_type() -> None:
-    query = parse(TWO.format("") + "(assert (== X[0] U[0])) (assert (>= Y[0] V[0]))")
+    query = parse(TWO.replace("float32", "real").format("") + "(assert (== X[0] U[0])) (assert (>= Y[0] V[0]))")
     other = affine()
     for port in (*other.graph.input, *other.graph.output):
         port.type.tensor_type.elem_type = TensorProto.DOUBLE

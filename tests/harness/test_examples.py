@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import subdivide
 import torch
+from certified import NETWORKS as CERTIFIED
 from derived import DERIVED
 from intervals import FUNCTIONS, Interval, Value
 from make import networks_of
@@ -27,7 +28,8 @@ PLAIN = {
 def test_what_is_listed_is_there_and_nothing_else() -> None:
     listed = read_examples()
     nets = {path for line in listed for path in networks_of(line[0]).values()}
-    for folder, files in (("nets", nets), ("vnnlib", {line[1] for line in listed})):
+    certified = {f"nets/digits_{name}.onnx" for name in CERTIFIED} | {"nets/digits_test.npz"}
+    for folder, files in (("nets", nets | certified), ("vnnlib", {line[1] for line in listed})):
         assert files == {f"{folder}/{path.name}" for path in (EXAMPLES / folder).iterdir()}
     assert {Path(path).stem for path in nets} == {*RECIPES, *SMOOTH, *DERIVED}
     assert {line[2] for line in listed} == {"sat", "unsat"}

@@ -26,7 +26,7 @@ def check(case: int) -> bool:
     assert found.certified, (kind, family, norm)
     assert found.upper >= steepest(inputs, model, norm, rng) * (1 - 1e-12), (kind, family, norm)
     assert found.upper <= found.product
-    assert found.closed or found.reason == "stalled"
+    assert found.closed or found.reason in ("stalled", "iterations")
     if norm == "2":
         assert found.method == "sdp" or found.product <= found.upper * (1 + 1e-7)
     return found.closed

@@ -36,5 +36,5 @@ def solve(
         assert pieces is not None, "there are such pieces where they are chosen"
         return split(system, norm, largest=pieces, timeout=timeout, gap=gap)
     if method == "product":  # nothing ends in time, but what can be stopped may be better
-        method = "first-order" if acyclic(system) else "barrier"
+        method = "first-order" if system.layers and acyclic(system) else "barrier"
     return bound(system, norm, timeout=timeout, gap=gap, solver=method)
