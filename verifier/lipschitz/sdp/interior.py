@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from verifier.lipschitz.sdp.lanczos import step_to_boundary
+from verifier.lipschitz.sdp.lanczos import ROUGH, step_to_boundary
 from verifier.lipschitz.sdp.newton import Blocks, Newton, cholesky
 
 START = 30.0
@@ -153,7 +153,8 @@ class _Point:
         dz = model.linear(newton.solve(-cost))
         half = [a @ b for a, b in zip(dz, self.inverse, strict=True)]
         dx = [-a - _symmetric(a @ b) for a, b in zip(self.x, half, strict=True)]
-        primal, dual = step_to_boundary(self.x_factors, dx, 1.0), step_to_boundary(self.z_factors, dz, 1.0)
+        primal = step_to_boundary(self.x_factors, dx, 1.0, ROUGH)
+        dual = step_to_boundary(self.z_factors, dz, 1.0, ROUGH)
         after = _inner(_along(self.x, dx, primal), _along(self.z, dz, dual)) / _inner(self.x, self.z)
         shortest = min(primal, dual)
         target = mean * min(1.0, max(1e-6, max(after, 0.0) ** 2, 0.5 if shortest < 0.1 else 0.0))

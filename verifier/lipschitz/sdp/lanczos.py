@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,20 +22,20 @@ EXACT = 120
 ITERATIONS, EVERY = 80, 5
 """Lanczos vectors at most, and after how many the eigenvalue is looked at."""
 
-CLOSE = 0.03
-"""The relative residual at which it is close enough."""
+CLOSE, ROUGH = 0.03, 0.15
+"""The relative residuals at which it is close enough, and nearly so."""
 
 
-def step_to_boundary(factors: list[Tensor], directions: list[Tensor], near: float) -> float:
+def step_to_boundary(factors: list[Tensor], directions: list[Tensor], near: float, close: float = CLOSE) -> float:
     """Return the longest step up to 1 that goes at most ``near`` as far as the boundary; 0 if none is found.
 
-    Factors are of Cholesky, and directions symmetric: blocks ``(B, n, n)``. An estimate in large blocks: the caller
-    factors what it steps to.
+    Factors are of Cholesky, and directions symmetric: blocks ``(B, n, n)``. An estimate in large blocks, ``close`` as
+    the relative residual of the eigenvalue is: the caller factors what it steps to.
     """
     least = 0.0
     for factor, direction in zip(factors, directions, strict=True):
         if len(factor) == 1 and factor.shape[1] > EXACT:
-            least = min(least, _least(factor[0], direction[0], -near))
+            least = min(least, _least(factor[0], direction[0], -near, close))
             continue
         found = relative(factor, direction)
         if found is None:
@@ -43,28 +44,31 @@ def step_to_boundary(factors: list[Tensor], directions: list[Tensor], near: floa
     return min(1.0, near / -least) if least < 0 else 1.0
 
 
-def _least(factor: Tensor, direction: Tensor, enough: float) -> float:
+def _least(factor: Tensor, direction: Tensor, enough: float, close: float) -> float:
     """Estimate the least eigenvalue of ``L^-1 D L^-T`` from below, or return anything above ``enough`` if it is."""
     size, upper = len(factor), factor.mT
+    most = min(ITERATIONS, size)
     vector = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(factor)
-    basis, diagonal, beside = [vector / vector.norm()], [], []
+    basis, alpha, beta = factor.new_empty(most + 1, size), [], []
+    basis[0] = vector / vector.norm()
     found = 0.0
-    for k in range(1, min(ITERATIONS, size) + 1):
-        image = torch.linalg.solve_triangular(upper, basis[-1].unsqueeze(1), upper=True)
+    for k in range(1, most + 1):
+        image = torch.linalg.solve_triangular(upper, basis[k - 1].unsqueeze(1), upper=True)
         image = torch.linalg.solve_triangular(factor, direction @ image, upper=False).squeeze(1)
-        diagonal.append(float(basis[-1] @ image))
-        known = torch.stack(basis)
-        for _ in range(2):  # once is not enough for orthogonal vectors
-            image = image - known.mT @ (known @ image)
-        beside.append(float(image.norm()))
-        if k % EVERY == 0 or k == min(ITERATIONS, size) or beside[-1] < 1e-12:
-            if not math.isfinite(sum(diagonal) + sum(beside)):
+        known = basis[:k]
+        for again in (False, True):  # once is not enough for orthogonal vectors
+            parts = known @ image
+            image = torch.addmv(image, known.mT, parts, alpha=-1)
+            if not again:
+                alpha.append(float(parts[-1]))
+        beta.append(float(image.norm()))
+        if k % EVERY == 0 or k == most or beta[-1] < 1e-12:
+            if not math.isfinite(sum(alpha) + sum(beta)):
                 return -math.inf
-            rest = torch.tensor(beside[:-1], dtype=torch.float64)
-            values, vectors = torch.linalg.eigh(torch.tensor(diagonal, dtype=torch.float64).diag() + rest.diag(-1))
-            lack = abs(beside[-1] * float(vectors[-1, 0]))
+            values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], -1))
+            lack = abs(beta[-1] * float(vectors[-1, 0]))
             found = float(values[0]) - lack
-            if found > enough or lack <= CLOSE * abs(found) or beside[-1] < 1e-12:
+            if found > enough or lack <= close * abs(found) or beta[-1] < 1e-12:
                 break
-        basis.append(image / beside[-1])
+        basis[k] = image / beta[-1]
     return found
