@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace
 
 from verifier.errors import UsageError
 from verifier.lipschitz.sdp.firstorder import FirstOrder
@@ -17,7 +14,7 @@ from verifier.lipschitz.sdp.guarantee import guarantee
 from verifier.lipschitz.sdp.interior import Interior
 from verifier.lipschitz.sdp.program import Program
 from verifier.lipschitz.sdp.reproof import TINY, Proof
-from verifier.lipschitz.sdp.result import SdpResult
+from verifier.lipschitz.sdp.result import Answer, SdpResult, summary
 from verifier.lipschitz.sdp.start import start
 from verifier.lipschitz.sdp.system import Block, Signal, System
 from verifier.lipschitz.sdp.tidy import alive, balanced, reduced
@@ -73,23 +70,8 @@ def bound(
         left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
         answers.append(_program(alive(task), norm != "2", _method(solver, gap, max(left, 0.0))))
     whole = product(system, norm)
-    upper = max(answer.proof.upper for answer in answers)
-    open_ones = [answer.reason for answer in answers if answer.reason != "converged"]
-    return SdpResult(
-        upper=min(upper, whole),
-        product=whole,
-        norm=norm,
-        method="sdp" if upper < whole else "product",
-        certified=math.isfinite(min(upper, whole)),
-        closed=not open_ones,
-        multipliers=tuple(answer.multipliers for answer in answers),
-        shift=max(answer.proof.shift for answer in answers),
-        residual=min(answer.proof.residual for answer in answers),
-        gap=max(answer.gap for answer in answers),
-        iterations=sum(answer.iterations for answer in answers),
-        seconds=time.monotonic() - started,
-        reason=open_ones[0] if open_ones else "converged",
-    )
+    upper, numbers = max(answer.proof.upper for answer in answers), [answer.multipliers for answer in answers]
+    return summary(upper, whole, norm, answers, numbers, time.monotonic() - started)
 
 
 def within(found: SdpResult, product: float) -> SdpResult:
@@ -99,35 +81,24 @@ def within(found: SdpResult, product: float) -> SdpResult:
     return replace(found, upper=upper, product=product, method=method, certified=math.isfinite(upper))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
-    """Of one program: the bound, how its solver ended, and the variables of the balanced system."""
-
-    proof: Proof
-    reason: str
-    gap: float = math.inf
-    iterations: int = 0
-    multipliers: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-
-
 def _method(solver: str, gap: float, timeout: float) -> Method:
     if solver == "first-order":
         return FirstOrder(max(gap, ROUGHEST), timeout)
     return Interior(gap, timeout) if solver in OWN else Generic(solver, timeout)
 
 
-def _program(system: System, infinite: bool, method: Method) -> _Answer:
+def _program(system: System, infinite: bool, method: Method) -> Answer:
     """Solve and prove one program."""
     open_proof = Proof(math.inf, 0.0, -math.inf)
     if not system.output.blocks and acyclic(system):
-        return _Answer(Proof(0.0, 0.0, 0.0), "converged", 0.0)
+        return Answer(Proof(0.0, 0.0, 0.0), "converged", 0.0)
     try:
         system, exponent = balanced(system)
     except OverflowError:
-        return _Answer(open_proof, "out of range")
+        return Answer(open_proof, "out of range")
     model = _model(system, infinite, method.timeout)
     if model is None:
-        return _Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
+        return Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
     if not isinstance(method, FirstOrder):
         outcome = method.solve(model)
     elif acyclic(system):
@@ -137,7 +108,7 @@ def _program(system: System, infinite: bool, method: Method) -> _Answer:
     proof = guarantee(system, outcome.y, infinite)
     upper = times_power(proof.upper, exponent)
     done = Proof(upper, proof.shift, proof.residual)
-    return _Answer(done, outcome.reason, outcome.gap, outcome.iterations, outcome.y.numpy())
+    return Answer(done, outcome.reason, outcome.gap, outcome.iterations, outcome.y.numpy())
 
 
 def _model(system: System, infinite: bool, seconds: float) -> Program | None:

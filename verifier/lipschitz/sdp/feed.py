@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,9 @@ from verifier.lipschitz.sdp.bound import bound, times_power, within
 from verifier.lipschitz.sdp.chain import Chain
 from verifier.lipschitz.sdp.constraints.groupsort import GroupSort
 from verifier.lipschitz.sdp.constraints.parts import Activation
-from verifier.lipschitz.sdp.interior import Interior, Outcome
+from verifier.lipschitz.sdp.interior import Interior
 from verifier.lipschitz.sdp.reproof import Proof
-from verifier.lipschitz.sdp.result import SdpResult
+from verifier.lipschitz.sdp.result import Answer, SdpResult, summary
 from verifier.lipschitz.sdp.system import Builder, System
 
 Weights = Sequence[npt.NDArray[np.floating] | Tensor]
@@ -77,31 +76,8 @@ def feedforward(
         left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
         answers.append(_program(task, constraint, infinite, Interior(gap, max(left, 0.0))))
     upper = max((answer.proof.upper for answer in answers), default=math.inf)
-    open_ones = [answer.outcome.reason for answer in answers if answer.outcome.reason != "converged"]
-    return SdpResult(
-        upper=min(upper, product),
-        product=product,
-        norm=norm,
-        method="sdp" if upper < product else "product",
-        certified=math.isfinite(min(upper, product)),
-        closed=not open_ones,
-        multipliers=tuple(answer.multipliers for answer in answers),
-        shift=max((answer.proof.shift for answer in answers), default=0.0),
-        residual=min((answer.proof.residual for answer in answers), default=0.0),
-        gap=max((answer.outcome.gap for answer in answers), default=0.0),
-        iterations=sum(answer.outcome.iterations for answer in answers),
-        seconds=time.monotonic() - started,
-        reason=open_ones[0] if open_ones else "converged",
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
-    """Of one program: the bound, how its solver ended, and the variables of the balanced weights."""
-
-    proof: Proof
-    outcome: Outcome
-    multipliers: npt.NDArray[np.float64]
+    numbers = [answer.multipliers for answer in answers]
+    return summary(upper, product, norm, answers, numbers, time.monotonic() - started)
 
 
 def _system(weights: list[Tensor], constraint: Activation) -> System:
@@ -113,18 +89,18 @@ def _system(weights: list[Tensor], constraint: Activation) -> System:
     return builder.finish(signal)
 
 
-def _program(weights: list[Tensor], constraint: GroupSort, infinite: bool, method: Interior) -> _Answer:
+def _program(weights: list[Tensor], constraint: GroupSort, infinite: bool, method: Interior) -> Answer:
     """Solve and prove one program, with weights that are balanced first."""
     try:
         balanced, exponent = _balanced(weights)
     except OverflowError:
-        nothing = Proof(math.inf, 0.0, -math.inf)
-        return _Answer(nothing, Outcome(torch.zeros(0), math.inf, math.inf, 0, "out of range"), np.zeros(0))
+        return Answer(Proof(math.inf, 0.0, -math.inf), "out of range")
     model = Chain(balanced, constraint, infinite)
     outcome = method.solve(model)
     proof = reproof.chain(balanced, constraint, model.numbers(outcome.y), infinite)
     upper = times_power(proof.upper, exponent)
-    return _Answer(Proof(upper, proof.shift, proof.residual), outcome, outcome.y.numpy())
+    done = Proof(upper, proof.shift, proof.residual)
+    return Answer(done, outcome.reason, outcome.gap, outcome.iterations, outcome.y.numpy())
 
 
 def _balanced(weights: list[Tensor]) -> tuple[list[Tensor], int]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from verifier.lipschitz.sdp.reproof import Proof
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,3 +50,75 @@ class SdpResult:
     iterations: int
     seconds: float
     reason: str
+
+
+class Part(Protocol):
+    """What is known of how one program, or several, were solved and proved; see ``SdpResult``."""
+
+    @property
+    def shift(self) -> float:
+        """What had to be added."""
+
+    @property
+    def residual(self) -> float:
+        """The least eigenvalue."""
+
+    @property
+    def gap(self) -> float:
+        """Between program and dual."""
+
+    @property
+    def iterations(self) -> int:
+        """Of the solver."""
+
+    @property
+    def reason(self) -> str:
+        """Why it ended."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """Of one program: the bound, how its solver ended, and the variables of the balanced weights."""
+
+    proof: Proof
+    reason: str
+    gap: float = math.inf
+    iterations: int = 0
+    multipliers: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def shift(self) -> float:
+        """See ``SdpResult``."""
+        return self.proof.shift
+
+    @property
+    def residual(self) -> float:
+        """See ``SdpResult``."""
+        return self.proof.residual
+
+
+def summary(
+    upper: float,
+    product: float,
+    norm: str,
+    parts: Sequence[Part],
+    multipliers: Sequence[npt.NDArray[np.float64]],
+    seconds: float,
+) -> SdpResult:
+    """Put together what is known of all programs: the bound is the smaller of theirs and the product of norms."""
+    open_ones = [part.reason for part in parts if part.reason != "converged"]
+    return SdpResult(
+        upper=min(upper, product),
+        product=product,
+        norm=norm,
+        method="sdp" if upper < product else "product",
+        certified=math.isfinite(min(upper, product)),
+        closed=not open_ones,
+        multipliers=tuple(multipliers),
+        shift=max((part.shift for part in parts), default=0.0),
+        residual=min((part.residual for part in parts), default=0.0),
+        gap=max((part.gap for part in parts), default=0.0),
+        iterations=sum(part.iterations for part in parts),
+        seconds=seconds,
+        reason=open_ones[0] if open_ones else "converged",
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -17,7 +18,7 @@ from verifier.bounds.rounding import gamma
 from verifier.errors import UsageError
 from verifier.lipschitz.sdp.bound import NORMS, bound
 from verifier.lipschitz.sdp.gains import product
-from verifier.lipschitz.sdp.result import SdpResult
+from verifier.lipschitz.sdp.result import SdpResult, summary
 from verifier.lipschitz.sdp.system import Block, Layer, Signal, System
 
 
@@ -96,22 +97,9 @@ def split(
         left = max(limit - (time.monotonic() - started), 0.0) * costs[k] / sum(costs[k:])
         found.append(bound(piece, norm if k == len(pieces) - 1 else inner, timeout=left, gap=gap))
     upper, whole = times([answer.upper for answer in found]), product(system, norm)
-    open_ones = [answer.reason for answer in found if not answer.closed]
-    return SdpResult(
-        upper=min(upper, whole),
-        product=whole,
-        norm=norm,
-        method="sdp" if upper < whole else "product",
-        certified=math.isfinite(min(upper, whole)),
-        closed=not open_ones and len(pieces) == 1,
-        multipliers=tuple(numbers for answer in found for numbers in answer.multipliers),
-        shift=max(answer.shift for answer in found),
-        residual=min(answer.residual for answer in found),
-        gap=max(answer.gap for answer in found),
-        iterations=sum(answer.iterations for answer in found),
-        seconds=time.monotonic() - started,
-        reason=open_ones[0] if open_ones else "converged",
-    )
+    numbers = [each for answer in found for each in answer.multipliers]
+    result = summary(upper, whole, norm, found, numbers, time.monotonic() - started)
+    return result if len(pieces) == 1 else replace(result, closed=False)
 
 
 def times(bounds: list[float]) -> float:
