@@ -99,7 +99,7 @@ def add_lipschitz(commands: Any) -> None:
     lipschitz.add_argument("--inputs", metavar="I,J,...", type=indices, help="those that may change; the others range")
     lipschitz.add_argument("--method", choices=("auto", "clarke", "product", "sdp"), default="auto")
     lipschitz.add_argument(
-        "--solver", metavar="auto|barrier|cvxpy:NAME", default="auto", help="of semidefinite programs"
+        "--solver", metavar="auto|barrier|first-order|cvxpy:NAME", default="auto", help="of semidefinite programs"
     )
     lipschitz.add_argument(
         "--timeout", metavar="S", type=seconds, default=60.0, help="start-up included; 60 by default"
