@@ -62,7 +62,8 @@ def lipschitz(
             norms 2, inf and inf,1, and of one output 2 or inf at the input; ``product`` multiplies the layers' norms.
             ``auto`` is ``clarke`` with a region; without one ``sdp``, or ``product`` where that is not for the norm,
             the size or an operator of the network.
-        solver: of semidefinite programs: ``auto``, ``barrier``, ``first-order``, or one of cvxpy's as in ``cvxpy:CLARABEL``.
+        solver: of semidefinite programs: ``auto``, ``barrier``, ``first-order``, or one of cvxpy's as in
+            ``cvxpy:CLARABEL``.
         inputs: indices of those that may change, if not all; the others only range.
         timeout: seconds, or None for no limit.
         gap: relative width of the bracket at which to stop.
