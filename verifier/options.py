@@ -15,6 +15,8 @@ from verifier.errors import UsageError
 
 NAME = "nn-verifier"
 
+ADDRESSES = "local, auto, HOST:PORT or ray://HOST:PORT"
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all of ours."""
@@ -69,6 +71,7 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--no-attack", action="store_true", help="do not look for counterexamples beside the search")
     verify.add_argument("--seed", metavar="N", type=at_least(0), default=0)
     verify.add_argument("--max-iterations", metavar="N", type=at_least(0), help="rounds of branch and bound")
+    verify.add_argument("--cluster", metavar="ADDRESS", help=f"spread a long search over a Ray cluster: {ADDRESSES}")
     verify.add_argument("--json", metavar="FILE", type=Path, help="write the verdict and figures of the run")
     verify.add_argument("--counterexample", metavar="FILE", type=Path, help="write what a VNN-COMP results file holds")
 
@@ -233,9 +236,10 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
         options.model, options.spec = named_files(files, options.network or [])
         options.models = [*options.model.values()] if isinstance(options.model, dict) else [options.model]
         limit = options.timeout if options.timeout is not None and math.isfinite(options.timeout) else None
-        options.config = Config(
-            limit, options.device, options.threads, not options.no_attack, options.seed, options.max_iterations
-        )
+        check_cluster(options)
+        device = options.device if options.cluster is None else "cpu"
+        attack, rounds = not options.no_attack, options.max_iterations
+        options.config = Config(limit, device, options.threads, attack, options.seed, rounds, options.cluster)
     if options.command in ("lipschitz", "monotone"):
         check_region(options)
     return options
@@ -250,6 +254,18 @@ def joined(argv: Sequence[str]) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def check_cluster(options: argparse.Namespace) -> None:
+    """Refuse options of ``verify`` that have no meaning on a cluster.
+
+    Raises:
+        UsageError: with the option.
+    """
+    if options.cluster is not None and options.device == "cuda":
+        raise UsageError("--cluster searches on CPUs: it does not go with --device cuda")
+    if options.cluster is not None and options.max_iterations is not None:
+        raise UsageError("--max-iterations counts the rounds of one process: it does not go with --cluster")
 
 
 def check_region(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from verifier import report
+from verifier.cluster.connect import cores
 from verifier.errors import UsageError
 from verifier.interrupts import Interrupts
 from verifier.suite import html, instances, results
@@ -76,13 +77,6 @@ def write_page(target: Path, entries: Sequence[Entry], title: str, against: Path
     """Write the report."""
     others = None if against is None else results.Others(results.read(against))
     report.write(target, html.page(entries, title, others, "" if against is None else against.stem))
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory(options: argparse.Namespace) -> float:
