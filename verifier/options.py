@@ -117,8 +117,9 @@ def add_suite(commands: Any) -> None:
     suite.add_argument("instances", metavar="DIR|FILE.csv", type=Path, help="instances.csv, or a folder that has them")
     suite.add_argument("--benchmarks", metavar="A,B", help="only these")
     suite.add_argument("--timeout", metavar="S", type=seconds, help="this limit instead of each instance's own")
-    suite.add_argument("--jobs", metavar="N", type=at_least(1), default=1, help="instances at once; 1 by default")
+    suite.add_argument("--jobs", metavar="N", type=at_least(1), help="at once; 1 by default, on a cluster its cores")
     suite.add_argument("--memory", metavar="GB", type=positive, help="of each; else the machine's, shared equally")
+    suite.add_argument("--cluster", metavar="ADDRESS", help=f"run on a Ray cluster: {ADDRESSES}")
     suite.add_argument("--out", metavar="DIR", type=Path, default=Path("results"), help="default: results")
     suite.add_argument("--resume", action="store_true", help="go on where an earlier run with this --out has ended")
 
