@@ -16,5 +16,5 @@ if __name__ == "__main__":
     with connected(sys.argv[2]), journal.opened(folder) as opened:
         setup = Setup(COMMAND, folder, 2, 1, PLENTY, modules=())
         wanted = instances.read(folder / "instances.csv")
-        for entry in run(wanted, opened, setup, lambda entry, new: None, runner=Remote):
-            sys.stdout.write(f"{entry.result}\n")
+        entries = run(wanted, opened, setup, lambda entry, new: None, runner=Remote)
+    sys.stdout.write("".join(f"{entry.result}\n" for entry in entries))

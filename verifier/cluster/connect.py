@@ -64,7 +64,7 @@ def check_installed() -> None:
 
 @contextmanager
 def connected(address: str) -> Iterator[Machines]:
-    """Connect this process to a cluster for the length of a block.
+    """Connect this process to a cluster for the length of a block, in which all that is printed goes to stderr.
 
     Args:
         address: ``local``, or what Ray calls an address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
@@ -80,18 +80,19 @@ def connected(address: str) -> Iterator[Machines]:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    with signals_kept(), redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr):  # Ray tells of workers that die
         try:
-            ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
+            with signals_kept():
+                ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
             raise unreachable(address, str(error)) from None
-    try:
-        machines = Machines.of(ray.nodes())
-        if not machines.cores:
-            raise ClusterError(f"--cluster {address}: no machine of it has a CPU core to give")
-        yield machines
-    finally:
-        ray.shutdown()
+        try:
+            machines = Machines.of(ray.nodes())
+            if not machines.cores:
+                raise ClusterError(f"--cluster {address}: no machine of it has a CPU core to give")
+            yield machines
+        finally:
+            ray.shutdown()
 
 
 def probe(address: str) -> None:

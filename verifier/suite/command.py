@@ -44,8 +44,12 @@ def suite(options: argparse.Namespace, command: str, say: Callable[[str], None])
         return finish(options, wanted, here(options, command), local, say)
     from verifier.suite.remote import Remote
 
+    texts: list[str] = []
     with connected(options.cluster) as machines:
-        return finish(options, wanted, there(options, command, machines), Remote, say)
+        code = finish(options, wanted, there(options, command, machines), Remote, texts.append)
+    for text in texts:
+        say(text)
+    return code
 
 
 def here(options: argparse.Namespace, command: str) -> Setup:
