@@ -49,8 +49,8 @@ def hard(folder: Path, inputs: int, width: int, most: float) -> tuple[Path, Path
 
 def environment(mark: str) -> dict[str, str]:
     """An environment that marks a process and all that it starts; Ray asks for no tokens in it."""
-    settings = {MARK: mark, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+    settings = {MARK: mark, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    return {**os.environ, **settings, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def start(*arguments: object, mark: str) -> subprocess.Popen[str]:

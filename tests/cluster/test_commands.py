@@ -70,7 +70,7 @@ def test_a_suite_has_the_known_verdicts(tmp_path: Path, nodes: Nodes) -> None:
     assert len(entries) == 6
     assert all(entry.solved and entry.expected == entry.result for entry in entries), out
     assert len(list((tmp_path / "out").glob("witnesses/*/*"))) == sum(entry.result == "sat" for entry in entries)
-    assert not nodes.workers("Slot")
+    wait_until(lambda: not nodes.workers("Slot"), 20)
 
 
 @pytest.mark.parametrize(("kills", "result"), [(1, "unsat"), (2, "error")])
@@ -100,7 +100,7 @@ def test_a_search_outlives_a_worker(tmp_path: Path, nodes: Nodes, inputs: int, w
     os.kill(nodes.workers("Searcher.run")[0], signal.SIGKILL)
     out, err = run.communicate(timeout=240)
     assert out == "unsat\n", err
-    assert not nodes.workers("Searcher")
+    wait_until(lambda: not nodes.workers("Searcher"), 20)
 
 
 @pytest.mark.slow

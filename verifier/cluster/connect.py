@@ -74,8 +74,11 @@ def connected(address: str) -> Iterator[Machines]:
     """
     check_installed()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if address == LOCAL else {}
-    if address != LOCAL:
+    options: dict[str, Any] = {}
+    if address == LOCAL:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else whatever else runs comes before the workers
+        options = {"num_cpus": cores(), "include_dashboard": False}
+    else:
         probe(address)
     import ray
 
