@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from verifier import __version__
+from verifier.cluster.connect import check_installed
 from verifier.config import Config
 from verifier.errors import UsageError
 
@@ -262,10 +263,14 @@ def check_cluster(options: argparse.Namespace) -> None:
 
     Raises:
         UsageError: with the option.
+        ClusterError: Ray is not installed.
     """
-    if options.cluster is not None and options.device == "cuda":
+    if options.cluster is None:
+        return
+    check_installed()
+    if options.device == "cuda":
         raise UsageError("--cluster searches on CPUs: it does not go with --device cuda")
-    if options.cluster is not None and options.max_iterations is not None:
+    if options.max_iterations is not None:
         raise UsageError("--max-iterations counts the rounds of one process: it does not go with --cluster")
 
 

@@ -92,7 +92,7 @@ def test_an_instance_outlives_one_worker(tmp_path: Path, nodes: Nodes, kills: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("inputs", "width", "most"), [(8, 80, 1.0), (30, 40, 2.85)])
+@pytest.mark.parametrize(("inputs", "width", "most"), [(8, 80, 1.0), (30, 40, 2.75)])
 def test_a_search_outlives_a_worker(tmp_path: Path, nodes: Nodes, inputs: int, width: int, most: float) -> None:
     model, text = hard(tmp_path, inputs, width, most)
     run = start("verify", model, text, "--timeout", 200, "--cluster", nodes.address, mark=nodes.mark)
@@ -107,7 +107,7 @@ def test_a_search_outlives_a_worker(tmp_path: Path, nodes: Nodes, inputs: int, w
 @pytest.mark.parametrize("end", ["verdict", "interrupt", "kill"])
 def test_a_local_cluster_leaves_nothing_behind(tmp_path: Path, end: str) -> None:
     mark = uuid.uuid4().hex
-    model, text = hard(tmp_path, 30, 40, 2.85)
+    model, text = hard(tmp_path, 30, 40, 2.7)
     limit = 25 if end == "verdict" else 200
     run = start("verify", model, text, "--timeout", limit, "--cluster", "local", mark=mark)
     wait_until(lambda: marked(mark, "ray::Searcher"), PATIENCE)
