@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.attack", "verifier.search"),
     ("verifier.lipschitz",),
     ("verifier.strict", "verifier.twins"),
+    ("verifier.machine", "verifier.cluster"),
     ("verifier.pipeline", "verifier.api", "verifier.describe", "verifier.tensors"),
     ("verifier.certification",),
     ("verifier",),

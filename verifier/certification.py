@@ -25,7 +25,8 @@ from verifier.export import as_onnx
 from verifier.graph.onnx_import import load
 from verifier.labelled import labelled
 from verifier.lipschitz.margins import margins
-from verifier.pipeline import device_of, verify
+from verifier.machine import device_of
+from verifier.pipeline import verify
 from verifier.result import Reason, Verdict
 
 if TYPE_CHECKING:

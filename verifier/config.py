@@ -16,6 +16,7 @@ class Config:
         attack: whether to look for counterexamples beside the search (the search may meet one all the same).
         seed: of every random draw.
         max_iterations: rounds of branch and bound, or None; with it and no timeout a run is reproducible.
+        cluster: address of a Ray cluster that a long search is spread over, or None, see ``cluster.connect.connected``.
     """
 
     timeout: float | None = None
@@ -24,3 +25,4 @@ class Config:
     attack: bool = True
     seed: int = 0
     max_iterations: int | None = None
+    cluster: str | None = None

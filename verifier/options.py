@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from verifier import __version__
+from verifier.cluster.connect import check_installed
 from verifier.config import Config
 from verifier.errors import UsageError
 from verifier.named import named_files
 from verifier.supports import ANSWERS
 
 NAME = "nn-verifier"
+
+ADDRESSES = "local, auto, HOST:PORT or ray://HOST:PORT"
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,6 +77,7 @@ def add_verify(commands: Any) -> None:
     verify.add_argument("--no-attack", action="store_true", help="do not look for counterexamples beside the search")
     verify.add_argument("--seed", metavar="N", type=at_least(0), default=0)
     verify.add_argument("--max-iterations", metavar="N", type=at_least(0), help="rounds of branch and bound")
+    verify.add_argument("--cluster", metavar="ADDRESS", help=f"spread a long search over a Ray cluster: {ADDRESSES}")
     verify.add_argument("--json", metavar="FILE", type=Path, help="write the verdict and figures of the run")
     verify.add_argument("--counterexample", metavar="FILE", type=Path, help="write what a VNN-COMP results file holds")
     verify.add_argument(
@@ -130,8 +134,9 @@ def add_suite(commands: Any) -> None:
     suite.add_argument("instances", metavar="DIR|FILE.csv", type=Path, help="instances.csv, or a folder that has them")
     suite.add_argument("--benchmarks", metavar="A,B", help="only these")
     suite.add_argument("--timeout", metavar="S", type=seconds, help="this limit instead of each instance's own")
-    suite.add_argument("--jobs", metavar="N", type=at_least(1), default=1, help="instances at once; 1 by default")
+    suite.add_argument("--jobs", metavar="N", type=at_least(1), help="at once; 1 by default, on a cluster its cores")
     suite.add_argument("--memory", metavar="GB", type=positive, help="of each; else the machine's, shared equally")
+    suite.add_argument("--cluster", metavar="ADDRESS", help=f"run on a Ray cluster: {ADDRESSES}")
     suite.add_argument("--out", metavar="DIR", type=Path, default=Path("results"), help="default: results")
     suite.add_argument("--resume", action="store_true", help="go on where an earlier run with this --out has ended")
 
@@ -249,9 +254,10 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
         options.model, options.spec = named_files(files, options.network or [])
         options.models = [*options.model.values()] if isinstance(options.model, dict) else [options.model]
         limit = options.timeout if options.timeout is not None and math.isfinite(options.timeout) else None
-        options.config = Config(
-            limit, options.device, options.threads, not options.no_attack, options.seed, options.max_iterations
-        )
+        check_cluster(options)
+        device = options.device if options.cluster is None else "cpu"
+        attack, rounds = not options.no_attack, options.max_iterations
+        options.config = Config(limit, device, options.threads, attack, options.seed, rounds, options.cluster)
     if options.command in ("lipschitz", "monotone"):
         check_region(options)
     return options
@@ -266,6 +272,22 @@ def joined(argv: Sequence[str]) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def check_cluster(options: argparse.Namespace) -> None:
+    """Refuse options of ``verify`` that have no meaning on a cluster.
+
+    Raises:
+        UsageError: with the option.
+        ClusterError: Ray is not installed.
+    """
+    if options.cluster is None:
+        return
+    check_installed()
+    if options.device == "cuda":
+        raise UsageError("--cluster searches on CPUs: it does not go with --device cuda")
+    if options.max_iterations is not None:
+        raise UsageError("--max-iterations counts the rounds of one process: it does not go with --cluster")
 
 
 def check_region(options: argparse.Namespace) -> None:

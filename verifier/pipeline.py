@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +28,11 @@ from verifier.export import as_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.join import Source, check_sizes, join, separate
 from verifier.graph.onnx_import import load
+from verifier.machine import choose_threads, device_of, one_thread
 from verifier.ops.elementwise import Elementwise
 from verifier.problem import Cases
 from verifier.result import Counterexample, Progress, Reason, Result, Verdict
-from verifier.search.bab import Witness, out_of_memory
+from verifier.search.bab import Search, out_of_memory
 from verifier.search.by_input import InputSplitting, varying
 from verifier.search.by_line import LineSearch
 from verifier.search.leaves import Leaves
@@ -120,7 +121,7 @@ class Run:
     progress: Progress
     deadline: float
     fast: Objective
-    checker: Witness
+    checker: Watched
     generator: torch.Generator
     twins: Twins | None = None
     leaves: list[Leaves] = field(default_factory=list)
@@ -180,14 +181,28 @@ class Run:
             found = self.attack(case, 0.03, 1.0)
         if found is not None or not len(case):
             return found, case
-        arms: list[Arm] = [NeuronArm(roots, case, self.checker, self.progress, self.on_root)]
+        with timed(self.progress, "search"), self.searches() as search:
+            arms = self.arms(case, roots, search)
+            self.leaves = [arm.leaves for arm in arms]
+            return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
+
+    def arms(self, case: Tensor, roots: Roots, search: Callable[..., Search[Any]]) -> list[Arm]:
+        """Return the ways to search, the most promising first."""
+        inputs, arms = varying(self.cases), list[Arm]()
+        arms.append(NeuronArm(roots, case, self.checker, self.progress, self.on_root, search))
         if inputs <= FEW_INPUTS:
-            arm = InputArm(self.by_input, case, self.checker, self.progress)
+            arm = InputArm(self.by_input, case, self.checker, self.progress, search)
             arms = [arm, *arms] if inputs <= LOW_DIMENSION else [*arms, arm]
             arms = [arm] if self.by_input.counting else arms
-        self.leaves = [arm.leaves for arm in arms]
-        with timed(self.progress, "search"):
-            return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
+        return arms
+
+    def searches(self) -> AbstractContextManager[Callable[..., Search[Any]]]:
+        """Return what makes searches: on this machine, or spread over a cluster."""
+        if self.config.cluster is None:
+            return nullcontext(Search)
+        from verifier.cluster.spread import team
+
+        return team(self.config.cluster, self.checker.checker, self.deadline)
 
     def why(self) -> tuple[Reason, str]:
         """Say why cases are left open."""
@@ -349,39 +364,3 @@ def timed(progress: Progress, phase: str) -> Iterator[None]:
         yield
     finally:
         progress.phases[phase] = progress.phases.get(phase, 0.0) + time.monotonic() - begun
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep to one CPU thread, for steps so short that handing work over costs more than it saves."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def device_of(config: Config) -> torch.device:
-    """Choose the device.
-
-    TF32 and cuDNN, whose fast convolutions are not plain sums of products, are switched off: the rounding margins do
-    not hold for them.
-    """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("there is no CUDA device that this installation of torch can use; choose --device cpu")
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.enabled = False
-    return torch.device(name)
-
-
-def choose_threads(config: Config, graph: Graph) -> None:
-    """Set the CPU threads: one for small networks, where handing work over costs more than it saves."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    elif sum(math.prod(node.shape) for node in graph.nodes.values()) < 2000:
-        torch.set_num_threads(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verifier import report
+from verifier.cluster.connect import ClusterError
 from verifier.errors import VerifierError
 from verifier.interrupts import Interrupts
 
@@ -189,7 +190,9 @@ def noting(steps: list[Any], show: Callable[[Any], None] | None) -> Callable[[An
 
 
 def located(error: VerifierError, *paths: Path | None) -> VerifierError:
-    """Name the files in an error that names none of them."""
+    """Name the files in an error that names none of them, and may be about them."""
+    if isinstance(error, ClusterError):
+        return error
     files = [str(path) for path in paths if path is not None]
     if any(name in str(error) for name in files):
         return error

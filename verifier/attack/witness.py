@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,13 @@ class Checker:
         self.dtype = torch.float64 if source is None else coarsest(graph)
         self._given, self._replay = screen, replay
         self._failures = 0
+
+    def without_file(self) -> Checker:
+        """Return one that leaves (3) out, where the file is not at hand: a first look, with points of the same type."""
+        other = copy.copy(self)
+        other.source = None
+        vars(other).pop("replay", None)  # a session of onnxruntime
+        return other
 
     @property
     def query(self) -> Query | None:

@@ -37,9 +37,13 @@ class Leaves:
             return
         self._room -= sum(tensor.numel() * tensor.element_size() for tensor in tensors(closed))
         if self._room < 0:
-            self.parts, self.complete = [], False
+            self.leave()
         else:
             self.parts.append(closed.map(lambda tensor: tensor.cpu()))
+
+    def leave(self) -> None:
+        """Keep none: some were closed where they could not be kept."""
+        self.parts, self.complete = [], False
 
     def __len__(self) -> int:
         """Count the leaves that are kept."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from verifier.result import Counterexample, Progress
 from verifier.search.bab import Search, Witness
-from verifier.search.by_input import InputSplitting
+from verifier.search.by_input import InputDomains, InputSplitting
 from verifier.search.by_neuron import NeuronSplitting
 from verifier.search.leaves import Leaves
 from verifier.search.neuron_batch import NeuronDomains
@@ -80,10 +80,17 @@ class Arm(Protocol):
 class InputArm:
     """Input splitting over all cases at once."""
 
-    def __init__(self, strategy: InputSplitting, case: Tensor, witness: Witness, progress: Progress) -> None:
-        """Take the cases to search."""
+    def __init__(
+        self,
+        strategy: InputSplitting,
+        case: Tensor,
+        witness: Witness,
+        progress: Progress,
+        make: Callable[..., Search[InputDomains]] = Search,
+    ) -> None:
+        """Take the cases to search; ``make`` makes the search."""
         self.leaves = Leaves()
-        self.search = Search(strategy, witness, progress, self.leaves)
+        self.search = make(strategy, witness, progress, self.leaves)
         self.search.frontier.push(strategy.roots(case, torch.full_like(case, -math.inf, dtype=torch.float64)))
 
     @property
@@ -122,9 +129,10 @@ class NeuronArm:
         witness: Witness,
         progress: Progress,
         on_root: Callable[[Root, Tensor], Counterexample | None],
+        make: Callable[..., Search[NeuronDomains]] = Search,
     ) -> None:
-        """Take the cases to search; ``on_root`` may try candidates on each root's bounds."""
-        self.roots, self.witness, self.progress, self.on_root = roots, witness, progress, on_root
+        """Take the cases to search; ``on_root`` may try candidates on each root's bounds, ``make`` makes searches."""
+        self.roots, self.witness, self.progress, self.on_root, self.make = roots, witness, progress, on_root, make
         self.leaves = Leaves()
         self.waiting, self.stuck = case, case[:0]
         self.search: Search[NeuronDomains] | None = None
@@ -191,7 +199,7 @@ class NeuronArm:
         strategy = NeuronSplitting(root, cases, deadline)
         self.refinements, self.patience = refinements, max(LEAST_SEARCH, self._share(FIRST_SEARCH))
         self.unvisited = 2 * sum(len(elements) for elements in strategy.neurons.elements.values())
-        search = Search(strategy, self.witness, self.progress, self.leaves)
+        search = self.make(strategy, self.witness, self.progress, self.leaves)
         still = (~(least > 0)).nonzero().flatten()
         if len(still) and not strategy.neurons.elements:
             self.stuck = torch.cat([self.stuck, case[still]])

@@ -101,6 +101,8 @@ def judge(instance: Instance, stamp: list[list[int]], ended: Ended, draft: Draft
         result, reason = "timeout", "did not stop by itself, and was killed"
     elif ended.broken == "memory":
         result, reason = "unknown", f"memory: killed, above {memory / GIGABYTE:.3g} GB"
+    elif ended.broken == "worker":
+        result, reason = "error", "the worker of the cluster that ran it died, and so did the next one"
     elif ended.code != 0:
         words = draft.last_words() if ended.code > 0 else ""
         result, reason = "error", ": ".join(filter(None, (describe(ended.code), words)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from verifier.suite import results
 from verifier.suite.instances import Instance
 from verifier.suite.journal import Entry, Journal
 from verifier.suite.outcome import Draft, judge
-from verifier.suite.worker import Limits, Workers
+from verifier.suite.worker import Ended, Limits, Workers
 
 GRACE = 10.0
 """Seconds after its time limit at which a process is killed that has not stopped by itself."""
@@ -44,12 +46,43 @@ class Setup:
     modules: tuple[str, ...] = MODULES
 
 
+class Runner(Protocol):
+    """Runs instances, here or elsewhere."""
+
+    def begin(self, instance: Instance, draft: Draft, limits: Limits) -> int:
+        """Start an instance, whose process writes a draft; return the id of the request."""
+        ...
+
+    def wait(self) -> list[Ended]:
+        """Wait a moment for processes to end."""
+        ...
+
+
+class Local(Workers):
+    """Runs instances on this machine."""
+
+    def begin(self, instance: Instance, draft: Draft, limits: Limits) -> int:
+        """See ``Runner.begin``."""
+        return self.start(draft.arguments(instance), draft.log, limits)
+
+    def __enter__(self) -> Local:
+        """See ``Workers``."""
+        super().__enter__()
+        return self
+
+
+def local(setup: Setup) -> Local:
+    """Return what runs instances on this machine."""
+    return Local(setup.command, setup.modules, setup.threads)
+
+
 def run(
     instances: Sequence[Instance],
     journal: Journal,
     setup: Setup,
     show: Callable[[Entry, bool], None],
     stop: Callable[[], bool] = lambda: False,
+    runner: Callable[[Setup], AbstractContextManager[Runner]] | None = None,
 ) -> list[Entry]:
     """Run the instances that have no result in the journal, and enter theirs.
 
@@ -59,6 +92,7 @@ def run(
         setup: how.
         show: called with each result and whether it is new: first with those of earlier runs, then as they come.
         stop: asked many times a second; once it says so, what runs is killed, and has no result.
+        runner: makes what runs the instances; this machine by default.
 
     Returns:
         The results in the order of the instances, as ``results.csv`` has them.
@@ -81,13 +115,13 @@ def run(
     if not waiting:
         return done()
     running: dict[int, tuple[Instance, list[list[int]], Draft]] = {}
-    with Workers(setup.command, setup.modules, setup.threads) as workers:
+    with (runner or local)(setup) as workers:
         while (waiting or running) and not stop():
             while waiting and len(running) < setup.jobs:
                 instance, draft = waiting.popleft(), Draft.within(drafts)
                 stamp = instance.stamp()
                 limits = Limits(instance.timeout + setup.grace, setup.memory)
-                running[workers.start(draft.arguments(instance), draft.log, limits)] = instance, stamp, draft
+                running[workers.begin(instance, draft, limits)] = instance, stamp, draft
             for ended in workers.wait():
                 instance, stamp, draft = running.pop(ended.id)
                 entry = judge(instance, stamp, ended, draft, setup.memory)

@@ -48,7 +48,8 @@ class Ended:
         id: of the request.
         code: its exit code, minus the signal's number if one ended it.
         seconds: that it ran.
-        broken: ``time`` or ``memory`` if it was killed for exceeding that limit.
+        broken: ``time`` or ``memory`` if it was killed for exceeding that limit, ``worker`` if the machines that ran it
+            on a cluster were lost.
     """
 
     id: int
