@@ -27,7 +27,10 @@ def neighbourhood(center: npt.ArrayLike, eps: float, clip: Clip | None = None, p
     ball = Ball(vector(center, "center"), eps, p)
     lower, upper = ball.center - eps, ball.center + eps
     if clip is not None:
-        low, high = (np.asarray(side, dtype=np.float64) for side in clip)
+        try:
+            low, high = (np.asarray(side, dtype=np.float64) for side in clip)
+        except (TypeError, ValueError):
+            raise SpecError(f"clip must be two numbers or two arrays of shape {lower.shape}") from None
         if any(side.shape not in ((), lower.shape) for side in (low, high)):
             raise SpecError(f"clip must be two numbers or two arrays of shape {lower.shape}")
         lower, upper = np.maximum(lower, low), np.minimum(upper, high)
@@ -119,7 +122,7 @@ def margin(lower: npt.ArrayLike, upper: npt.ArrayLike, j: int, k: int, n_outputs
 
 
 def _check_output(output: int, n_outputs: int) -> None:
-    if not 0 <= output < n_outputs:
+    if output not in range(n_outputs):
         raise SpecError(f"there is no output {output} among {n_outputs}")
 
 

@@ -1,5 +1,6 @@
 """Input sets: a box, or the part of a norm ball inside a box."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,14 +50,19 @@ class Ball:
     def __post_init__(self) -> None:
         """Validate."""
         object.__setattr__(self, "center", vector(self.center, "center"))
-        if not 0 <= self.radius < np.inf:
+        if not isinstance(self.radius, (int, float, np.number)) or not 0 <= self.radius < np.inf:
             raise SpecError(f"radius must be finite and at least 0, not {self.radius}")
         if self.p not in (1, 2, np.inf):
             raise SpecError(f"p must be 1, 2 or inf, not {self.p}")
 
     def contains(self, x: Array) -> bool:
-        """Whether x, shape (n,), is in the ball; the norm is computed in float64, without tolerance."""
-        return bool(np.linalg.norm(x - self.center, ord=self.p) <= self.radius)
+        """Whether x, shape (n,), is in the ball; the norm is computed in float64, without tolerance.
+
+        No square is too large or too small for it.
+        """
+        away = np.abs(x - self.center)
+        size = math.fsum(away) if self.p == 1 else math.hypot(*away) if self.p == 2 else away.max(initial=0)
+        return bool(size <= self.radius)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import specs
 import verifier
 from specs import InputSet
 from verifier import Config, Standing, Verdict
-from verifier.errors import ModelError, ShapeError, UsageError
+from verifier.errors import ModelError, ShapeError, UsageError, VerifierError
 
 DIGITS = Path(__file__).resolve().parents[1] / "vnnlib_examples" / "nets" / "digits_fc.onnx"
 CENTRES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -129,3 +130,75 @@ def test_a_hundred_digits(eps: float) -> None:
     ]
     assert one_by_one.count(Verdict.UNSAT) == found.count(Standing.VERIFIED)
     assert one_by_one.count(Verdict.SAT) == found.count(Standing.FALSIFIED)
+
+
+class Branching(torch.nn.Module):
+    """Which way it goes depends on values, unless ``shapes``, where it does on the shape alone."""
+
+    def __init__(self, *, shapes: bool = False) -> None:
+        super().__init__()
+        self.shapes, self.layer = shapes, torch.nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        taken = x.shape[1] == 2 if self.shapes else x.sum() > 0
+        return self.layer(x) if taken else -self.layer(x)
+
+
+class Scaling(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * x.max().item()
+
+
+def test_modules_that_read_values_are_refused() -> None:
+    for module in (Branching(), Scaling()):
+        with pytest.raises(ModelError, match="reads values of tensors"):
+            verifier.certify(module, [[0.1, 0.2]], [0], 0.1)
+    assert len(verifier.certify(Branching(shapes=True), [[0.1, 0.2]], [0], 0.1).standings) == 1
+
+
+def test_ctrl_c_keeps_what_is_known() -> None:
+    def interrupt(number: int, standing: Standing) -> None:
+        raise KeyboardInterrupt
+
+    found = verifier.certify(nearest(), [[-0.1, -0.1], [0.9, 0.0]], [0, 1], 0.1, watch=interrupt)
+    assert found.standings == (Standing.VERIFIED, Standing.UNKNOWN)
+    assert found.reasons == {1: "interrupted"}
+
+
+class TwoOutputs(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, -x
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "eps", "options", "message"),
+    [
+        (1.0, 0, 0.1, {}, "points of shape \\(\\)"),
+        ([[1, 2], [1]], [0, 1], 0.1, {}, "points are no array"),
+        ([["a", "b"]], [0], 0.1, {}, "real numbers"),
+        ([[0, 0]], [0], "1", {}, "radius must be"),
+        ([[0, 0]], [0], 0.1, {"clip": 1}, "clip must be"),
+        ([[0, 0]], [0], 0.1, {"clip": (0, 1, 2)}, "clip must be"),
+        ([[0, 0]], [0], 0.1, {"norm": [2]}, "there is no norm"),
+        ([[0, 0]], [0], 0.1, {"config": Config(device="gpu")}, "there is no device"),
+        ([[0, 0]], [0], 0.1, {"example_input": "x"}, "an example input is a tensor"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_in_a_line(
+    x: Any, y: Any, eps: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((VerifierError, specs.SpecError), match=message) as caught:
+        verifier.certify(nearest(), x, y, eps, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_and_properties_of_other_types_are_refused() -> None:
+    with pytest.raises(UsageError, match="one output"):
+        verifier.certify(TwoOutputs(), [[0.0, 1.0]], [0], 0.1)
+    with pytest.raises(UsageError, match="a model is"):
+        verifier.certify(None, [[0.0, 1.0]], [0], 0.1)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a property is"):
+        verifier.verify(nearest(), specs.neighbourhood([0.0, 0.0], 0.1))  # type: ignore[arg-type]
+    with pytest.raises(specs.SpecError, match=r"there is no output 1\.5"):
+        specs.robustness([0.0], 0.1, 1.5, 3)  # type: ignore[arg-type]
+    assert verifier.certify(nearest(), torch.zeros(1, 2).bfloat16(), [0], 0.1).standings == (Standing.VERIFIED,)

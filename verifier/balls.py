@@ -99,8 +99,8 @@ class Ball(Box):
         away = torch.maximum(lower - self.middle, self.middle - upper).clamp(min=0)
         away = away - 4 * torch.finfo(away.dtype).eps * (away + self.middle.abs() + lower.abs() + upper.abs())
         size = torch.linalg.vector_norm(away.clamp(min=0), self.order, dim=1, keepdim=True)
-        missed: Tensor = (size * (1 - 1e-9) > self.reach * (1 + 1e-9)).squeeze(1)
-        return missed
+        missed: Tensor = (size * (1 - 1e-9) > self.reach * (1 + 1e-9)) & size.isfinite()  # squares may be too large
+        return missed.squeeze(1)
 
 
 def sets_of(inputs: Sequence[InputSet], device: torch.device | str = "cpu") -> Box:

@@ -6,7 +6,7 @@ import enum
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from specs.builders import Clip, neighbourhood, robustness
 from verifier.balls import sets_of
 from verifier.bounds.schedule import CROWN
 from verifier.config import Config
-from verifier.errors import UsageError
+from verifier.errors import ShapeError, UsageError
 from verifier.export import as_onnx
 from verifier.graph.onnx_import import load
 from verifier.labelled import labelled
@@ -121,11 +121,14 @@ def certify(
 
     Property: as ``verify``: sound in floating point, counterexamples are replayed.
     """
-    if norm not in NORMS:
+    if norm not in list(NORMS):
         raise UsageError(f"there is no norm {norm!r}; choose from {', '.join(NORMS)}")
     begun = time.monotonic()
-    data = [part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part) for part in (x, y)]
-    if isinstance(model, nn.Module) and example_input is None and len(data[0]):
+    data = [_array(part, what) for part, what in ((x, "points"), (y, "labels"))]
+    if isinstance(model, nn.Module) and example_input is None:
+        if data[0].ndim < 2 or not len(data[0]) or data[0].dtype.kind not in "fiub":
+            there = f"shape {data[0].shape} and type {data[0].dtype}"
+            raise ShapeError(f"points of {there}: real numbers of shape (N, ...) are needed, N at least 1")
         kind = next((part.dtype for part in model.parameters()), torch.float32)
         example_input = torch.as_tensor(data[0][:1]).to(kind)
     source = as_onnx(model, example_input)
@@ -136,23 +139,26 @@ def certify(
     counterexamples: dict[int, npt.NDArray[np.float64]] = {}
     reasons: dict[int, str] = {}
     until = begun + (math.inf if config.timeout is None else config.timeout)
-    with _shown(len(points), progress, watch) as note:
+    with suppress(KeyboardInterrupt), _shown(len(points), progress, watch) as note:
         gaps = margins(graph, sets_of(inputs, graph.device), labels, CROWN)
         for k in (gaps.amin(1) > 0).nonzero().flatten().tolist():
-            found[k] = note(k, Standing.VERIFIED)
+            found[k] = Standing.VERIFIED
+            note(k, Standing.VERIFIED)
         for k in [number for number, standing in enumerate(found) if standing is None]:
             left = min(math.inf if timeout is None else timeout, until - time.monotonic())
             if left <= 0:
                 reasons[k] = Reason.TIMEOUT.value
-                found[k] = note(k, Standing.UNKNOWN)
+                found[k] = Standing.UNKNOWN
+                note(k, Standing.UNKNOWN)
                 continue
             spec = robustness(points[k].cpu().numpy(), eps, int(labels[k]), graph.n_outputs, clip, NORMS[norm])
             result = verify(source, spec, replace(config, timeout=None if math.isinf(left) else left))
-            found[k] = note(k, _STANDING[result.verdict])
             if result.counterexample is not None:
                 counterexamples[k] = result.counterexample.x
             if result.reason is not None:
                 reasons[k] = ": ".join(part for part in (result.reason.value, result.detail) if part)
+            found[k] = _STANDING[result.verdict]
+            note(k, _STANDING[result.verdict])
             if result.reason is Reason.INTERRUPTED:
                 break
     for k, standing in enumerate(found):
@@ -162,10 +168,21 @@ def certify(
     return Certified(standings, counterexamples, reasons, time.monotonic() - begun)
 
 
+def _array(values: Any, what: str) -> npt.NDArray[Any]:
+    """Turn what a caller gave into an array."""
+    if isinstance(values, Tensor):
+        plain = values.detach().cpu()
+        return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ShapeError(f"{what} are no array: their parts have different lengths") from None
+
+
 @contextmanager
 def _shown(
     count: int, progress: bool, watch: Callable[[int, Standing], None] | None
-) -> Iterator[Callable[[int, Standing], Standing]]:
+) -> Iterator[Callable[[int, Standing], None]]:
     """Tell of each point that is decided, with a bar on stderr if one is wanted."""
     if progress:
         from rich.console import Console
@@ -176,12 +193,11 @@ def _shown(
     else:
         bar = None
 
-    def note(number: int, standing: Standing) -> Standing:
+    def note(number: int, standing: Standing) -> None:
         if bar is not None:
             bar.advance(task)
         if watch is not None:
             watch(number, standing)
-        return standing
 
     with nullcontext() if bar is None else bar:
         yield note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from verifier.errors import ModelError, UsageError
 from verifier.graph.graph import Graph
@@ -35,9 +37,11 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], path: str | 
 
     Raises:
         UsageError: the module does not take such an input.
-        ModelError: torch cannot export it.
+        ModelError: torch cannot export it, or what it does depends on values by more than tensor operations.
     """
     arguments = example if isinstance(example, tuple) else (example,)
+    if not all(isinstance(part, Tensor) for part in arguments):
+        raise UsageError("an example input is a tensor, or a tuple of tensors for a module of several inputs")
     training = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -60,10 +64,12 @@ def as_onnx(model: Any, example: Any = None, n_inputs: int | None = None) -> Any
     Without an example, one row of ``n_inputs`` zeros is tried, of the type of the module's parameters.
 
     Raises:
-        UsageError: an example is needed, or does not fit.
+        UsageError: this is no model, or an example is needed, or does not fit.
         ModelError: torch cannot export the module.
     """
     if not isinstance(model, nn.Module):
+        if not isinstance(model, (str, Path, onnx.ModelProto, Mapping)):
+            raise UsageError(f"a model is the path of an ONNX file, an ONNX model or a torch module, not {model!r}")
         if example is not None:
             raise UsageError("example_input is for torch modules; a file or a graph knows its input")
         return model
@@ -98,8 +104,8 @@ def _traced(module: nn.Module, arguments: tuple[Tensor, ...], single: bool) -> o
     buffer = io.BytesIO()
     implicit = any(isinstance(part, Equilibrium) for part in module.modules())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             torch.onnx.export(
                 module,
                 arguments,
@@ -112,7 +118,26 @@ def _traced(module: nn.Module, arguments: tuple[Tensor, ...], single: bool) -> o
             )
     except Exception as error:  # noqa: BLE001  the exporter's errors have no common base
         raise ModelError(f"torch cannot export the module to ONNX: {_line(error)}") from None
+    if any(issubclass(warning.category, TracerWarning) for warning in told):
+        _check_fixed(module, arguments)
     return onnx.load_from_string(buffer.getvalue())
+
+
+def _check_fixed(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    """Refuse a module whose Python code reads values: a trace would hold for the example's alone.
+
+    It is run on tensors that have shapes and no values. Code that only reads shapes may pass: a model has one shape.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    try:
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            module(*(mode.from_tensor(part) for part in arguments))
+    except Exception:  # noqa: BLE001  what cannot be run without values is refused, whatever it raises
+        raise ModelError(
+            "the module's Python code reads values of tensors (if, float, item, numpy): a trace would hold for the "
+            "example alone; tensor operations such as torch.where are supported"
+        ) from None
 
 
 def _line(error: Exception) -> str:

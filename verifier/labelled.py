@@ -67,6 +67,8 @@ def labelled(x: npt.ArrayLike, y: npt.ArrayLike, graph: Graph) -> tuple[Tensor, 
     if labels.shape != (len(points),):
         raise ShapeError(f"{len(points)} points need as many labels, (N,), and there are some of shape {labels.shape}")
     _fits(points.shape[1:], graph)
+    if len(graph.outputs) > 1:
+        raise UsageError(f"a classifier has one output, of all labels; the network has {len(graph.outputs)}")
     if graph.n_outputs < 2:
         raise UsageError("a classifier has at least 2 outputs to compare")
     flat = points.reshape(len(points), -1).astype(np.float64)

@@ -31,6 +31,8 @@ def device_of(config: Config) -> torch.device:
     not hold for them.
     """
     name = config.device
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"there is no device {name!r}; choose from auto, cpu, cuda")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":

@@ -88,9 +88,11 @@ def verify(
     progress = Progress() if progress is None else progress
     deadline = math.inf if config.timeout is None else begun + config.timeout
     run: Run | None = None
-    if isinstance(model, nn.Module) or example_input is not None:
+    if not isinstance(spec, (Spec, str, Path)):
+        raise UsageError(f"a property is a specification or the path of a VNNLIB file, not {type(spec).__name__}")
+    if isinstance(model, nn.Module):
         spec = specs.load(spec) if isinstance(spec, (str, Path)) else spec
-        model = as_onnx(model, example_input, spec.n_inputs)
+    model = as_onnx(model, example_input, spec.n_inputs if isinstance(spec, Spec) else None)
     try:
         run = Run.prepare(model, spec, config, progress, deadline, watch)
         witness, still = run.solve()

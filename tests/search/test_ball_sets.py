@@ -81,3 +81,26 @@ def test_sets_of_different_kinds_are_refused() -> None:
     one, two = above(neighbourhood(np.zeros(2), 0.5, p=2.0), 1.0), above(neighbourhood(np.zeros(2), 0.5), 1.0)
     with pytest.raises(UnsupportedError, match="different kinds"):
         verifier.verify(export(network(0), torch.zeros(1, 2)), Spec((*one.cases, *two.cases), 2, 2))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_what_a_point_of_a_ball_is_rounded_to_may_lie_outside(p: float) -> None:
+    class Rounding(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.round(x) @ torch.ones(2, 1)
+
+    inputs = neighbourhood(np.zeros(2), 0.7, p=p)  # 0.6 is rounded to 1
+    spec = Spec((Case(inputs, Rows(np.array([[-1.0]]), None, np.array([-0.5]), np.array([False]))),), 2, 1)
+    found = verifier.verify(export(Rounding(), torch.zeros(1, 2)), spec, Config(timeout=5, attack=False))
+    assert found.verdict is not Verdict.UNSAT
+
+
+def test_tiny_and_huge_balls_have_no_more_points() -> None:
+    for scale in (1e-200, 1.0, 1e200):
+        ball = neighbourhood(np.zeros(4), scale, p=2.0).ball
+        assert ball is not None
+        assert ball.contains(np.full(4, 0.5 * scale))
+        assert not ball.contains(np.full(4, 0.6 * scale))
+    far = torch.full((1, 2), 1e160, dtype=torch.float64)
+    reach = torch.full((1, 1), 1e170, dtype=torch.float64)
+    assert not Ball(-far, 2 * far, torch.zeros_like(far), reach, 2.0).misses(far, 2 * far).any()

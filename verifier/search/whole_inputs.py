@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from verifier.balls import Ball
 from verifier.graph.graph import INPUT, Graph
 from verifier.ops.curves.stairs import Stairs
 from verifier.ops.op import Affine
@@ -23,7 +24,7 @@ class WholeInputs:
 
     Rounding one a second time changes nothing, so that the network takes the same values on a box as on the whole
     numbers between its rounded ends: a domain of such a coordinate stands for whole numbers, and can be cut between
-    two of them, where nothing lies.
+    two of them, where nothing lies. In a ball there are none: what a point is rounded to may lie outside of it.
     """
 
     mask: Tensor
@@ -35,7 +36,7 @@ class WholeInputs:
         n = graph.n_inputs
         labels = {INPUT: torch.arange(n)}
         rounded: dict[type[Stairs], tuple[Stairs, Tensor]] = {}
-        otherwise = torch.zeros(n, dtype=torch.bool)
+        otherwise = torch.full((n,), isinstance(cases.boxes, Ball))
         for name, node in graph.nodes.items():
             known = [labels[parent] for parent in node.parents if parent in labels]
             if node.op is None or not known:
