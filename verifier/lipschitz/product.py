@@ -14,6 +14,7 @@ from torch import Tensor
 
 from verifier.bounds.rounding import gamma
 from verifier.errors import UnsupportedError
+from verifier.graph.fuse import fuse
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.lipschitz.norms import spectral
 from verifier.ops.curves import Curve
@@ -46,6 +47,8 @@ def product(graph: Graph, order: float, rows: Tensor | None = None, boxes: Mappi
 
     Property: sound in floating point.
     """
+    if boxes is None:
+        graph = fuse(graph.exact())  # merged weights are rounded
     found = {INPUT: 1.0}
     for node in graph.nodes.values():
         if node.op is not None:
