@@ -197,6 +197,8 @@ def test_models_and_properties_of_other_types_are_refused() -> None:
         verifier.certify(TwoOutputs(), [[0.0, 1.0]], [0], 0.1)
     with pytest.raises(UsageError, match="a model is"):
         verifier.certify(None, [[0.0, 1.0]], [0], 0.1)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="several networks are"):
+        verifier.verify({"f": nearest()}, specs.robustness([0.0, 0.0], 0.1, 0, 3))  # type: ignore[dict-item]
     with pytest.raises(UsageError, match="a property is"):
         verifier.verify(nearest(), specs.neighbourhood([0.0, 0.0], 0.1))  # type: ignore[arg-type]
     with pytest.raises(specs.SpecError, match=r"there is no output 1\.5"):

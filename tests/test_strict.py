@@ -82,3 +82,16 @@ def test_derivatives_prove_nothing_of_networks_with_steps(name: str) -> None:
     for formula in ("(!= Y[0,0] V[0,0])", "(>= (- V[0,0] Y[0,0]) 0.75)"):
         query = parse(f"{text} (assert {formula})")
         assert verify(model, query, Config(timeout=0.5, attack=False)).verdict is not Verdict.UNSAT
+
+
+@pytest.mark.parametrize(
+    ("formula", "wanted"),
+    [
+        ("(< X[0,0] 0.5)", Verdict.UNSAT),
+        ("(> X[0,1] 1.0)", Verdict.UNSAT),
+        ("(<= X[0,0] 0.5)", Verdict.SAT),
+        ("(< X[0,0] 0.75)", Verdict.SAT),
+    ],
+)
+def test_inputs_beside_their_box(formula: str, wanted: Verdict) -> None:
+    assert verdict(ONE.format(2) + BOX[: len(BOX) // 2] + f"(assert {formula})", RECTIFIED) is wanted

@@ -70,6 +70,8 @@ def as_onnx(model: Any, example: Any = None, n_inputs: int | None = None) -> Any
     if not isinstance(model, nn.Module):
         if not isinstance(model, (str, Path, onnx.ModelProto, Mapping)):
             raise UsageError(f"a model is the path of an ONNX file, an ONNX model or a torch module, not {model!r}")
+        if isinstance(model, Mapping) and any(isinstance(part, nn.Module) for part in model.values()):
+            raise UsageError("several networks are ONNX files or models; verifier.export makes them of torch modules")
         if example is not None:
             raise UsageError("example_input is for torch modules; a file or a graph knows its input")
         return model

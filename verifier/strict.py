@@ -40,5 +40,20 @@ def excluded(cases: list[Case], bounds: Bounds) -> list[bool]:
                 sign = Signs(bounds.graph).of(bounds.boxes)[OUTPUT] if sign is None else sign
                 positive, negative = sign.positive[0].cpu().numpy(), sign.negative[0].cpu().numpy()
                 out = bool(np.where(coefficients > 0, positive, negative)[places].all())
-        found.append(out)
+        found.append(out or _beside(case))
     return found
+
+
+def _beside(case: Case) -> bool:
+    """Tell whether a strict condition on one input alone excludes all of the box, in which it is closed."""
+    rows = case.rows
+    if rows.x is None:
+        return False
+    for row in (rows.strict & ~rows.y.any(1)).nonzero()[0]:
+        places = rows.x[row].nonzero()[0]
+        if len(places) == 1 and abs(rows.x[row, places[0]]) == 1:
+            i = places[0]
+            least = case.inputs.lower[i] if rows.x[row, i] > 0 else -case.inputs.upper[i]
+            if least >= rows.bound[row]:
+                return True
+    return False
