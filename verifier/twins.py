@@ -23,6 +23,9 @@ from verifier.graph.graph import Graph
 from verifier.lipschitz.monotone import Derivatives
 from verifier.sets import Box
 
+TINY = 1e-300
+"""What products that may have underflowed are taken for, below zero."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Twins:
@@ -127,7 +130,7 @@ class Twins:
                 c, other = x[self.first[i]], self.second[i]
                 if other in places and other != self.first[i] and x[other] == -c:
                     limit = bound / abs(c)
-                    limit = limit if limit == 0 or abs(c) == 1 else np.nextafter(limit, np.inf)
+                    limit = limit if bound == 0 or abs(c) == 1 else np.nextafter(limit, np.inf)
                     if c > 0:
                         high[i] = min(high[i], limit)
                     else:
@@ -146,5 +149,5 @@ class Twins:
 
 def _least(low: float, high: float, start: float, end: float) -> float:
     """The least product of numbers of two intervals; zero times infinity is zero, for numbers are finite."""
-    products = [0.0 if 0 in (a, b) else a * b for a in (low, high) for b in (start, end)]
-    return min(products)
+    pairs = [(a, b) for a in (low, high) for b in (start, end)]
+    return min(0.0 if 0 in (a, b) else a * b if abs(a * b) > TINY else -TINY for a, b in pairs)
