@@ -158,6 +158,9 @@ def test_linear_networks_have_their_norms() -> None:
     assert bound(linear).upper == pytest.approx(np.linalg.norm(weight, 2), rel=1e-7)
     assert bound(linear, "inf").upper == pytest.approx(7, rel=1e-7)
     assert bound(linear, "inf,1").upper >= 8  # |1 - 2| + |3 + 4|, |1 + 2| + |3 - 4| at the corners
+    for solver in ("barrier", "first-order", "cvxpy:SCS"):
+        assert bound(linear, solver=solver).upper == pytest.approx(np.linalg.norm(weight, 2), rel=1e-3)
+        assert bound(linear, "inf", solver=solver).upper >= 7
     nothing = Builder(2)
     assert bound(nothing.finish(nothing.input.after(torch.zeros(3, 2).double()))).upper == 0
 

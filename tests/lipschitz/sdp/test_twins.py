@@ -12,6 +12,7 @@ from onnx import ModelProto
 from tests.graph.models import ints, model, scalar
 from tests.lipschitz.sdp.spelled import node
 from tests.lipschitz.sdp.test_reader import assert_satisfied
+from verifier import lipschitz
 from verifier.graph.fuse import fuse
 from verifier.graph.onnx_import import load
 from verifier.lipschitz.sdp.twins import Twins, like_rows
@@ -28,6 +29,8 @@ CONSTANTS = {
     "slope": np.array([[0.2, -1, 1]], dtype=np.float32),
     "turned": ints(2, 0, 1),
 }
+
+LAST = np.array([[1], [-1]], dtype=np.float32)
 
 STEPS = [
     *("Relu a", "Relu a", "Abs a", "Neg a", "LeakyRelu a", "PRelu a slope", "Clip a less one", "Gather a turned"),
@@ -96,3 +99,13 @@ def test_rows_alike() -> None:
     first, sign = like_rows(matrix)
     assert first.tolist() == [0, 0, 2, 3, 2, 5]
     assert sign.tolist() == [1, -1, 1, 1, -1, 1]
+
+
+def test_groups_of_a_convolution_read_different_channels() -> None:
+    matrix = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [1.0, 2.0], [1.0, 2.0]], dtype=torch.float64)
+    first, sign = like_rows(matrix, 2)
+    assert (first.tolist(), sign.tolist()) == ([0, 0, 2, 2], [1, -1, 1, 1])
+    weight = np.ones((2, 1, 1, 1), dtype=np.float32)  # relu(a) - relu(b), of constant sqrt 2
+    lines = [node("Conv", "x weight", "z", group=2), node("Relu", "z", "r"), node("Flatten", "r", "f")]
+    proto = model([*lines, node("MatMul", "f last", "y")], {"x": (1, 2, 1, 1)}, {"weight": weight, "last": LAST})
+    assert lipschitz(proto, norm="2", method="sdp").upper == pytest.approx(2**0.5)

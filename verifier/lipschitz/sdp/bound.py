@@ -101,7 +101,7 @@ def _program(system: System, infinite: bool, method: Method) -> Answer:
         return Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
     if not isinstance(method, FirstOrder):
         outcome = method.solve(model)
-    elif acyclic(system):
+    elif system.layers and acyclic(system):
         outcome = method.solve(system if infinite else reduced(system), infinite, model.first)
     else:
         outcome = Interior(method.gap, method.timeout).solve(model)

@@ -61,7 +61,7 @@ def guarantee(system: System, y: Tensor, infinite: bool) -> Proof:
     residual = least_eigenvalue(*_matrix(form, y[:head], t, infinite))
     shift = max(0.0, -residual)
     value = float(y[:head].sum()) / 2 * (1 + gamma(head, torch.float64)) if infinite else float(y[0])
-    if shift and shift * factor > WORTH * value:
+    if system.layers and shift * factor > WORTH * value:
         factor = min(factor, _reach(form, t))
     if not shift:
         return Proof(_root(value, infinite), shift, residual)

@@ -58,7 +58,8 @@ class Twins:
         factors, numbers = torch.ones(node.shape, dtype=torch.float64), self._fresh(node.shape)
         if isinstance(op, (Linear, Conv)) and not op.roundings and op.bias_terms is None:
             weight, axis = (op.weight.mT, -1) if isinstance(op, Linear) else (op.weight.flatten(1), 1)
-            first, sign = like_rows(weight if op.bias is None else torch.cat([weight, op.bias.unsqueeze(1)], 1))
+            matrix = weight if op.bias is None else torch.cat([weight, op.bias.unsqueeze(1)], 1)
+            first, sign = like_rows(matrix, op.groups if isinstance(op, Conv) else 1)
             shape = [1] * len(node.shape)
             shape[axis] = len(sign)
             return sign.reshape(shape).expand(node.shape), numbers.index_select(axis, first)
@@ -110,8 +111,17 @@ class Twins:
         return next(made), next(made)
 
 
-def like_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each row of a matrix the first that it equals up to the sign, and the sign ``(rows,)``."""
+def like_rows(matrix: Tensor, groups: int = 1) -> tuple[Tensor, Tensor]:
+    """Return for each row of a matrix the first that it equals up to the sign, and the sign ``(rows,)``.
+
+    Rows fall into groups of one length, in order, and each is compared with those of its own.
+    """
+    height, found = len(matrix) // groups, [_like_rows(part) for part in matrix.tensor_split(groups)]
+    first = torch.cat([own + k * height for k, (own, _) in enumerate(found)])
+    return first, torch.cat([sign for _, sign in found])
+
+
+def _like_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
     leading = matrix.gather(1, (matrix != 0).int().argmax(1, keepdim=True))
     signs = torch.where(leading < 0, -1.0, 1.0).double()
     _, group = torch.unique(matrix * signs, dim=0, return_inverse=True)
