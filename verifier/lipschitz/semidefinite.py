@@ -211,7 +211,7 @@ class Semidefinite:
 def products(graph: Graph, norm: Norm, groups: tuple[Tensor, ...], boxes: dict[str, Box] | None) -> list[float]:
     """Bound the constants of groups of rows ``(S, m)`` by the product of norms; infinite where it is not known."""
     try:
-        whole = product(graph.exact() if boxes is None else graph, norm.p, None, boxes)
+        whole = product(graph, norm.p, None, boxes)
     except UnsupportedError:
         whole = math.inf
     spread = [float(norm.of_boxes(Box(rows.unsqueeze(0), rows.unsqueeze(0)))) for rows in groups]
