@@ -13,6 +13,7 @@ from tests.graph.models import ints, model, scalar
 from tests.lipschitz.sdp.spelled import node
 from tests.lipschitz.sdp.test_reader import assert_satisfied
 from verifier import lipschitz
+from verifier.errors import UnsupportedError
 from verifier.graph.fuse import fuse
 from verifier.graph.onnx_import import load
 from verifier.lipschitz.sdp.twins import Twins, like_rows
@@ -117,3 +118,10 @@ def test_shifts_that_underflow_are_told_apart() -> None:
     lines += [node("Relu", "p", "r"), node("Relu", "q", "s"), node("Sub", "r s", "y")]
     proto = model(lines, {"x": (1, 1)}, constants, kind=TensorProto.DOUBLE)
     assert lipschitz(proto, norm="2", method="sdp").upper >= 2.0**300
+
+
+def test_scales_beyond_the_range_are_left_as_they_are() -> None:
+    lines = [node("Mul", "x huge", "a"), node("Mul", "a huge", "b"), node("Relu", "b", "r"), node("Add", "r x", "y")]
+    proto = model(lines, {"x": (1, 1)}, {"huge": np.array(2.0**600)}, kind=TensorProto.DOUBLE)
+    with pytest.raises(UnsupportedError, match="too large for float64"):
+        lipschitz(proto, norm="2", method="sdp")
