@@ -11,13 +11,18 @@ from torch import Tensor
 
 import verifier
 from specs import InputSet, neighbourhood
-from tests.bounds.nets import bilinear, dense, drawn
+from tests.bounds.nets import Net, bilinear, dense, drawn
+from tests.graph.models import model
+from tests.lipschitz.sdp.spelled import node
 from verifier.errors import UnsupportedError, UsageError
 from verifier.graph.graph import Graph
 from verifier.lipschitz import semidefinite
-from verifier.lipschitz.norms import Norm
+from verifier.lipschitz.norms import Norm, spectral
+from verifier.lipschitz.product import product
 from verifier.lipschitz.semidefinite import Semidefinite
-from verifier.ops.curves import Tanh
+from verifier.ops.curves import Relu, Tanh
+from verifier.ops.linear import Linear
+from verifier.sets import Box
 
 NORMS = ["2", "inf", "2,inf", "inf,1"]
 NARROW = InputSet(np.full(4, -0.3), np.array([0.3, 0.3, 0.3, -0.3]))
@@ -125,3 +130,28 @@ def test_which_norms_are_refused(norm: str) -> None:
 def test_a_constant_network_has_constant_zero() -> None:
     graph = dense(0, [4, 8, 3], scale=0.0)
     assert verifier.lipschitz(graph, norm="2").upper == 0
+
+
+@pytest.mark.parametrize("norm", ["1", "2", "inf"])
+def test_products_may_leave_the_range_on_the_way(norm: str) -> None:
+    net = Net(2)
+    for scale in [1e-36] * 9 + [1e36] * 9:
+        net.add(Linear(scale * torch.eye(2, dtype=torch.float64)))
+        net.add(Relu())
+    assert product(net.graph(), float(norm)) >= 1 - 1e-9
+
+
+def test_wide_layers_are_measured_by_their_shorter_side() -> None:
+    wide = torch.randn(20000, 2, generator=drawn(0), dtype=torch.float64)
+    found = spectral(Box(wide[None], wide[None]))
+    assert float(found) == pytest.approx(float(torch.linalg.matrix_norm(wide, 2)), rel=1e-6)
+
+
+def test_without_time_it_is_the_product_of_what_was_recognised() -> None:
+    """A maximum that is spelled by a comparison has a constant once it is read as one."""
+    split = {"first": np.array([0]), "second": np.array([1])}
+    lines = [node("Gather", "x first", "a", axis=1), node("Gather", "x second", "b", axis=1)]
+    proto = model([*lines, node("Greater", "a b", "c"), node("Where", "c a b", "y")], {"x": (1, 2)}, split)
+    found = verifier.lipschitz(proto, norm="2", method="sdp", timeout=0)
+    assert found.upper == pytest.approx(verifier.lipschitz(proto, norm="2", method="product").upper)
+    assert found.upper < math.inf

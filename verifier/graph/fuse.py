@@ -91,7 +91,10 @@ def _plainly_equal(a: object, b: object) -> bool:
 def rewritten(nodes: dict[str, Node], node: Node) -> bool:
     """Apply the first rule that has something to say and proves right; nodes are in order, this one the last."""
     for rule in RULES:
-        draft = rule(nodes, node)
+        try:
+            draft = rule(nodes, node)
+        except OverflowError:  # a constant of the draft is no float64
+            continue
         if draft is None:
             continue
         fresh = drafted(nodes, draft)

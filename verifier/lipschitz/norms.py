@@ -157,6 +157,8 @@ def spectral(entries: Box) -> Tensor:
     the root of the greatest row sum of ``|V (C C') V' - D| + |D|`` for a rotation V that nearly diagonalises C C', with
     what V lacks of a rotation.
     """
+    if entries.lower.shape[1] > entries.lower.shape[2]:  # the same, by smaller squares
+        entries = Box(entries.lower.mT, entries.upper.mT)
     scale = _scale(entries)
     known = (entries.lower.isfinite() & entries.upper.isfinite()).all(2).all(1)
     entries = Box(*((end / scale).where(known[:, None, None], 0) for end in (entries.lower, entries.upper)))

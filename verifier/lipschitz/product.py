@@ -14,9 +14,9 @@ from torch import Tensor
 
 from verifier.bounds.rounding import gamma
 from verifier.errors import UnsupportedError
-from verifier.graph.fuse import fuse
 from verifier.graph.graph import INPUT, OUTPUT, Graph, Node
 from verifier.lipschitz.norms import spectral
+from verifier.lipschitz.sdp.gains import SMALL, times
 from verifier.ops.curves import Curve
 from verifier.ops.linear import Linear
 from verifier.ops.op import Affine, Shape
@@ -47,8 +47,6 @@ def product(graph: Graph, order: float, rows: Tensor | None = None, boxes: Mappi
 
     Property: sound in floating point.
     """
-    if boxes is None:
-        graph = fuse(graph.exact())  # merged weights are rounded
     found = {INPUT: 1.0}
     for node in graph.nodes.values():
         if node.op is not None:
@@ -56,7 +54,7 @@ def product(graph: Graph, order: float, rows: Tensor | None = None, boxes: Mappi
     if rows is None:
         return found[OUTPUT]
     last = Linear(rows.T.contiguous())
-    return _norm(last, [tuple(rows.shape[1:])], order, [found[OUTPUT]])
+    return _scaled_norm(last, [tuple(rows.shape[1:])], order, [found[OUTPUT]])
 
 
 def _constant(graph: Graph, node: Node, order: float, before: list[float], boxes: Mapping[str, Box] | None) -> float:
@@ -64,14 +62,14 @@ def _constant(graph: Graph, node: Node, order: float, before: list[float], boxes
     op, shapes = node.op, [graph.nodes[parent].shape for parent in node.parents]
     grow = 1 + gamma(16, torch.float64)
     if isinstance(op, Affine):
-        return _norm(op, shapes, order, before)
+        return _scaled_norm(op, shapes, order, before)
     if isinstance(op, Product):
         if boxes is None:
             return math.inf if any(before) else 0.0
         sizes = [float(boxes[parent].magnitude.max()) for parent in node.parents]
         return (sizes[1] * before[0] + sizes[0] * before[1]) * grow
     if isinstance(op, Curve):
-        return _steepness(op, node, None if boxes is None else boxes[node.parents[0]]) * before[0] * grow
+        return times(_steepness(op, node, None if boxes is None else boxes[node.parents[0]]), before[0])
     raise UnsupportedError(f"node {node.name!r} ({type(op).__name__}) has no Lipschitz constant that is known")
 
 
@@ -84,6 +82,15 @@ def _steepness(op: Curve, node: Node, box: Box | None) -> float:
     everywhere = torch.full((1, *node.shape), math.inf, dtype=torch.float64)
     found = float(slope.interval(Box(-everywhere, everywhere) if box is None else box).magnitude.max())
     return math.inf if math.isnan(found) else found * (1 + SLACK)
+
+
+def _scaled_norm(op: Affine, shapes: list[Shape], order: float, before: list[float]) -> float:
+    """Bound the norm of an affine operator on operands that are each scaled, however small or large the scales are."""
+    most = max(before)
+    if not 0 < most < math.inf:
+        found = _norm(op, shapes, order, before)
+        return math.inf if math.isnan(found) else found
+    return times(most, _norm(op, shapes, order, [max(each / most, SMALL) if each else 0.0 for each in before]))
 
 
 def _norm(op: Affine, shapes: list[Shape], order: float, before: list[float]) -> float:

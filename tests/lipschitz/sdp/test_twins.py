@@ -7,12 +7,13 @@ import random
 import numpy as np
 import pytest
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from tests.graph.models import ints, model, scalar
 from tests.lipschitz.sdp.spelled import node
 from tests.lipschitz.sdp.test_reader import assert_satisfied
 from verifier import lipschitz
+from verifier.errors import UnsupportedError
 from verifier.graph.fuse import fuse
 from verifier.graph.onnx_import import load
 from verifier.lipschitz.sdp.twins import Twins, like_rows
@@ -109,3 +110,18 @@ def test_groups_of_a_convolution_read_different_channels() -> None:
     lines = [node("Conv", "x weight", "z", group=2), node("Relu", "z", "r"), node("Flatten", "r", "f")]
     proto = model([*lines, node("MatMul", "f last", "y")], {"x": (1, 2, 1, 1)}, {"weight": weight, "last": LAST})
     assert lipschitz(proto, norm="2", method="sdp").upper == pytest.approx(2**0.5)
+
+
+def test_shifts_that_underflow_are_told_apart() -> None:
+    constants = {"huge": np.array(2.0**300), "less": np.array(1e-300), "more": np.array(3e-300)}
+    lines = [node("Mul", "x huge", "a"), node("Add", "a less", "p"), node("Add", "a more", "q")]
+    lines += [node("Relu", "p", "r"), node("Relu", "q", "s"), node("Sub", "r s", "y")]
+    proto = model(lines, {"x": (1, 1)}, constants, kind=TensorProto.DOUBLE)
+    assert lipschitz(proto, norm="2", method="sdp").upper >= 2.0**300
+
+
+def test_scales_beyond_the_range_are_left_as_they_are() -> None:
+    lines = [node("Mul", "x huge", "a"), node("Mul", "a huge", "b"), node("Relu", "b", "r"), node("Add", "r x", "y")]
+    proto = model(lines, {"x": (1, 1)}, {"huge": np.array(2.0**600)}, kind=TensorProto.DOUBLE)
+    with pytest.raises(UnsupportedError, match="too large for float64"):
+        lipschitz(proto, norm="2", method="sdp")

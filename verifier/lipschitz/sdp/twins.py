@@ -72,9 +72,10 @@ class Twins:
         return torch.arange(self.count - size, self.count, dtype=torch.float64).reshape(shape)
 
     def _scaled(self, factors: Tensor, numbers: Tensor, constant: Tensor) -> tuple[Tensor, Tensor]:
-        powers = constant.frexp().mantissa.abs() == 0.5
+        scaled = factors * constant
+        powers = (constant.frexp().mantissa.abs() == 0.5) & scaled.isfinite() & (scaled != 0)
         fresh = self._fresh(tuple(numbers.shape))
-        return torch.where(powers, factors * constant, 1.0), torch.where(powers | (numbers == ZERO), numbers, fresh)
+        return torch.where(powers, scaled, 1.0), torch.where(powers | (numbers == ZERO), numbers, fresh)
 
     def _summed(self, first: Tensor, one: Tensor, second: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Number sums of two multiples by what is added, in either order and of either sign."""
@@ -85,7 +86,7 @@ class Twins:
                 factor, number = (b, n) if m == ZERO else (a, m)
             else:
                 a, m, b, n = (a, m, b, n) if m < n else (b, n, a, m)
-                factor, number = a, self._number(m, n, b / a)
+                factor, number = a, self._ratio((m, n), b, a)
             factors.append(factor)
             numbers.append(number)
         return self._tensors(factors, numbers, first)
@@ -95,8 +96,19 @@ class Twins:
         found = []
         parts = (part.reshape(-1).tolist() for part in (factors, numbers, constant))
         for a, n, shift in zip(*parts, strict=True):
-            found.append((a, n) if not shift else (a, self._number(n, shift / a)) if n else (1.0, self._number(shift)))
+            if n == ZERO and shift:
+                found.append((1.0, self._number(shift)))
+            else:
+                found.append((a, self._ratio((n,), shift, a) if shift else n))
         return self._tensors([a for a, _ in found], [n for _, n in found], factors)
+
+    def _ratio(self, key: tuple[float, ...], part: float, factor: float) -> int:
+        """Return the number of a sum of what a key describes and a part, without a factor; a new one if that rounds."""
+        ratio = part / factor
+        if ratio * factor == part:
+            return self._number(*key, ratio)
+        self.count += 1
+        return self.count - 1
 
     def _number(self, *key: float) -> int:
         """Return the number of what a key describes."""
