@@ -29,7 +29,7 @@ def check(case: int) -> bool:
     assert found.closed or found.reason in ("stalled", "iterations")
     if norm == "2":
         assert found.method == "sdp" or found.product <= found.upper * (1 + 1e-7)
-    return found.closed
+    return found.closed or found.gap < 1e-8  # rounding may keep the dual from being feasible to 1e-7
 
 
 @pytest.mark.parametrize("case", range(0, 200, 6))
