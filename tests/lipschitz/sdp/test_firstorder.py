@@ -17,9 +17,10 @@ from verifier.lipschitz.sdp.elimination import Elimination
 from verifier.lipschitz.sdp.firstorder import FirstOrder
 from verifier.lipschitz.sdp.guarantee import guarantee
 from verifier.lipschitz.sdp.interior import Outcome
+from verifier.lipschitz.sdp.pruning import alive
+from verifier.lipschitz.sdp.scaling import balanced
 from verifier.lipschitz.sdp.start import start
 from verifier.lipschitz.sdp.system import System
-from verifier.lipschitz.sdp.tidy import alive, balanced
 
 ACTIVATIONS: list[Activation] = [Slopes(0, 1), Slopes(-0.3, 1.2), GroupSort(2), GroupSort(3)]
 

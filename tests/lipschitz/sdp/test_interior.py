@@ -12,8 +12,8 @@ from verifier.lipschitz.sdp import GroupSort, Slopes, lanczos
 from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.interior import Interior
 from verifier.lipschitz.sdp.program import Program
+from verifier.lipschitz.sdp.scaling import balanced
 from verifier.lipschitz.sdp.start import start
-from verifier.lipschitz.sdp.tidy import balanced
 
 
 @pytest.mark.parametrize("spread", [0.0, 3.0])

@@ -18,7 +18,7 @@ NORMS = ("2", "inf")
 CASES = [(kind, family, norm) for kind in KINDS for family in FAMILIES for norm in NORMS]
 
 
-def check(case: int) -> bool:
+def check(case: int) -> None:
     kind, family, norm = CASES[case * 37 % len(CASES)]
     rng = np.random.default_rng(case)
     inputs, model = random_model(kind, family, rng)
@@ -26,10 +26,9 @@ def check(case: int) -> bool:
     assert found.certified, (kind, family, norm)
     assert found.upper >= steepest(inputs, model, norm, rng) * (1 - 1e-12), (kind, family, norm)
     assert found.upper <= found.product
-    assert found.closed or found.reason == "stalled"
+    assert found.closed, found.reason
     if norm == "2":
         assert found.method == "sdp" or found.product <= found.upper * (1 + 1e-7)
-    return found.closed
 
 
 @pytest.mark.parametrize("case", range(0, 200, 6))
@@ -39,7 +38,8 @@ def test_bounds_lie_between_jacobians_and_the_product(case: int) -> None:
 
 @pytest.mark.slow
 def test_200_bounds_lie_between_jacobians_and_the_product() -> None:
-    assert sum(check(case) for case in range(200)) >= 195
+    for case in range(200):
+        check(case)
 
 
 @pytest.mark.parametrize("kind", KINDS)

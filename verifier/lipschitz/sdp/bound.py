@@ -6,18 +6,21 @@ import math
 import time
 from dataclasses import replace
 
+import torch
+
 from verifier.errors import UsageError
 from verifier.lipschitz.sdp.firstorder import FirstOrder
 from verifier.lipschitz.sdp.gains import acyclic, product
 from verifier.lipschitz.sdp.generic import OWN, Generic, check
 from verifier.lipschitz.sdp.guarantee import guarantee
-from verifier.lipschitz.sdp.interior import Interior
+from verifier.lipschitz.sdp.interior import Interior, Outcome
 from verifier.lipschitz.sdp.program import Program
+from verifier.lipschitz.sdp.pruning import alive, distinct
 from verifier.lipschitz.sdp.reproof import TINY, Proof
 from verifier.lipschitz.sdp.result import Answer, SdpResult, summary
+from verifier.lipschitz.sdp.scaling import balanced, reduced
 from verifier.lipschitz.sdp.start import start
 from verifier.lipschitz.sdp.system import Block, Signal, System
-from verifier.lipschitz.sdp.tidy import alive, balanced, reduced
 
 Method = Interior | FirstOrder | Generic
 
@@ -96,26 +99,27 @@ def _program(system: System, infinite: bool, method: Method) -> Answer:
         system, exponent = balanced(system)
     except OverflowError:
         return Answer(open_proof, "out of range")
-    model = _model(system, infinite, method.timeout)
-    if model is None:
+    core, kept = distinct(system)
+    outcome = _solve(core if infinite else reduced(core), infinite, method)
+    if outcome is None:
         return Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
-    if not isinstance(method, FirstOrder):
-        outcome = method.solve(model)
-    elif system.layers and acyclic(system):
-        outcome = method.solve(system if infinite else reduced(system), infinite, model.first)
-    else:
-        outcome = Interior(method.gap, method.timeout).solve(model)
-    proof = guarantee(system, outcome.y, infinite)
+    head = len(outcome.y) - len(kept)
+    y = torch.zeros(head + sum(layer.multipliers for layer in system.layers), dtype=torch.float64)
+    y[:head], y[head + kept] = outcome.y[:head], outcome.y[head:]
+    proof = guarantee(system, y, infinite)
     upper = times_power(proof.upper, exponent)
-    done = Proof(upper, proof.shift, proof.residual)
-    return Answer(done, outcome.reason, outcome.gap, outcome.iterations, outcome.y.numpy())
+    return Answer(Proof(upper, proof.shift, proof.residual), outcome.reason, outcome.gap, outcome.iterations, y.numpy())
 
 
-def _model(system: System, infinite: bool, seconds: float) -> Program | None:
-    """Return the program with its first point, or None if there is none."""
-    smaller = system if infinite else reduced(system)
-    first = start(smaller, infinite, seconds)
-    return None if first is None else Program(smaller, infinite, first)
+def _solve(system: System, infinite: bool, method: Method) -> Outcome | None:
+    """Solve a program, or return None where it has no first point."""
+    first = start(system, infinite, method.timeout)
+    if first is None:
+        return None
+    if isinstance(method, FirstOrder) and system.layers and acyclic(system):
+        return method.solve(system, infinite, first)
+    solver = Interior(method.gap, method.timeout) if isinstance(method, FirstOrder) else method
+    return solver.solve(Program(system, infinite, first))
 
 
 def _row(system: System, k: int) -> System:

@@ -117,5 +117,4 @@ def _inputs(system: System, norm: str) -> int:
     """Return how many coordinates of the input are left: for the norm 2, no more than rows read it."""
     if norm != "2":
         return system.inputs
-    signals = [*(layer.before for layer in system.layers), system.output]
-    return min(system.inputs, sum(signal.rows for signal in signals if 0 in signal.blocks))
+    return min(system.inputs, sum(signal.rows for signal in system.signals if 0 in signal.blocks))

@@ -70,7 +70,7 @@ class Stacked:
         ties, count = [torch.zeros(0, dtype=torch.int64)], 0
         for layer in system.layers:
             ties.append(layer.ties + count)
-            count += int(layer.ties.max()) + 1
+            count += layer.multipliers
         empty = torch.zeros(0, dtype=torch.float64)
         return Stacked(
             inputs=system.inputs,

@@ -106,6 +106,11 @@ class Layer:
     upper: Tensor
     ties: Tensor
 
+    @property
+    def multipliers(self) -> int:
+        """How many there are."""
+        return int(self.ties.max()) + 1 if len(self.ties) else 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class System:
@@ -114,6 +119,11 @@ class System:
     inputs: int
     layers: tuple[Layer, ...]
     output: Signal
+
+    @property
+    def signals(self) -> list[Signal]:
+        """All that is read."""
+        return [*(layer.before for layer in self.layers), self.output]
 
 
 class Builder:

@@ -1,4 +1,4 @@
-"""Systems with the same Lipschitz constant that are better to compute with."""
+"""Systems with the same Lipschitz constant whose numbers are better to compute with."""
 
 from __future__ import annotations
 
@@ -13,76 +13,6 @@ from verifier.lipschitz.sdp.system import Block, Layer, Signal, System
 TINY = torch.finfo(torch.float64).tiny
 
 
-def alive(system: System) -> System:
-    """Leave out inputs that nothing reads, and ties that read nothing or that nothing reads.
-
-    A tie that reads nothing gives nothing: all of its neurons have ``v = 0``. Its multiplier has no optimum.
-    """
-    while True:
-        kept = _kept(system)
-        if all(bool(keep.all()) for keep in kept):
-            return system
-        system = _select(system, kept)
-
-
-def _kept(system: System) -> list[Tensor]:
-    """Return which variables to keep, for each group; all of a layer that has none left are left out with it."""
-    read = [torch.zeros(system.inputs, dtype=torch.bool)]
-    read += [torch.zeros(layer.before.rows, dtype=torch.bool) for layer in system.layers]
-    for signal in _signals(system):
-        for group, block in signal.blocks.items():
-            read[group] |= _nonzero(block).any(0)
-    if not bool(read[0].any()):
-        read[0][0] = True  # something to start from
-    kept = [read[0]]
-    for layer, used in zip(system.layers, read[1:], strict=True):
-        reads = torch.zeros(layer.before.rows, dtype=torch.bool)
-        for block in layer.before.blocks.values():
-            reads |= _nonzero(block).any(1)
-        kept.append(_any(reads, layer.ties) & _any(used, layer.ties))
-    return kept
-
-
-def _signals(system: System) -> list[Signal]:
-    return [*(layer.before for layer in system.layers), system.output]
-
-
-def _nonzero(block: Block) -> Tensor:
-    return (block.centre != 0) | (block.radius != 0)
-
-
-def _any(flags: Tensor, ties: Tensor) -> Tensor:
-    """Tell for each neuron whether any of its tie is flagged."""
-    if not len(ties):
-        return flags
-    return torch.zeros(int(ties.max()) + 1, dtype=torch.int64).index_add(0, ties, flags.long())[ties] > 0
-
-
-def _select(system: System, kept: list[Tensor]) -> System:
-    """Keep some variables, and drop the layers and the blocks that become empty or zero."""
-    left = [0, *(k + 1 for k in range(len(system.layers)) if bool(kept[k + 1].any()))]
-    number = {group: k for k, group in enumerate(left)}
-
-    def cut(signal: Signal, rows: Tensor | None) -> Signal:
-        found = {}
-        for group, block in signal.blocks.items():
-            if group not in number:
-                continue
-            centre, radius = block.centre[:, kept[group]], block.radius[:, kept[group]]
-            if rows is not None:
-                centre, radius = centre[rows], radius[rows]
-            if bool(centre.any()) or bool(radius.any()):
-                found[number[group]] = Block(centre, radius)
-        return Signal(signal.rows if rows is None else int(rows.sum()), found)
-
-    layers = []
-    for group in left[1:]:
-        layer, rows = system.layers[group - 1], kept[group]
-        ties = torch.unique(layer.ties[rows], return_inverse=True)[1]
-        layers.append(Layer(cut(layer.before, rows), layer.lower[rows], layer.upper[rows], ties))
-    return System(int(kept[0].sum()), tuple(layers), cut(system.output, None))
-
-
 def balanced(system: System) -> tuple[System, int]:
     """Scale what each layer reads and gives by powers of two, so that its size for an input of 1 is about 1.
 
@@ -91,7 +21,7 @@ def balanced(system: System) -> tuple[System, int]:
     Raises:
         OverflowError: numbers are so large or so small that the scaling would not be exact.
     """
-    blocks = [block for signal in _signals(system) for block in signal.blocks.values()]
+    blocks = [block for signal in system.signals for block in signal.blocks.values()]
     if not all(bool(part.isfinite().all()) for block in blocks for part in (block.centre, block.radius)):
         raise OverflowError("numbers out of range")
     read, given = [0], [0]  # exponents of each group
@@ -150,7 +80,7 @@ def reduced(system: System) -> System:
 
     For the norm 2 and up to rounding: ``A_k0 = R_k Q`` with orthonormal rows of Q. Radii are dropped.
     """
-    reads = [signal for signal in _signals(system) if 0 in signal.blocks]
+    reads = [signal for signal in system.signals if 0 in signal.blocks]
     if sum(signal.rows for signal in reads) >= system.inputs:
         return system
     whole = torch.cat([signal.blocks[0].centre for signal in reads])
