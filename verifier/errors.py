@@ -23,5 +23,9 @@ class ShapeError(VerifierError):
     """Two parts of a problem do not fit together, for instance a specification and a network."""
 
 
+class ContradictionError(VerifierError):
+    """What was proved does not agree with what was computed at a point: a defect of the verifier, to be reported."""
+
+
 class UsageError(VerifierError):
     """The command was called in a way that has no meaning, or asked to write where nothing can be written."""

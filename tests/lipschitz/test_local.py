@@ -16,9 +16,10 @@ import verifier
 from specs import InputSet
 from specs.sets import Ball
 from tests.bounds.nets import Net, bilinear, boxes, dense, drawn, linear, normal, residual
-from verifier.errors import ShapeError, UnsupportedError, UsageError
+from verifier.errors import ContradictionError, ShapeError, UnsupportedError, UsageError
 from verifier.graph.graph import INPUT, Graph
 from verifier.graph.jacobian import jacobian
+from verifier.lipschitz import semidefinite
 from verifier.lipschitz.local import BRANCHING, LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.supremum import Supremum
@@ -103,7 +104,7 @@ def test_brackets_hold_in_all_norms(name: str, p: str, q: str) -> None:
 
 def test_the_lower_end_is_attained() -> None:
     graph, box = NETS["gelu"](), boxes(3, (0.2,), 3)
-    result = verifier.lipschitz(graph, region(box), "2", "0-2", timeout=2)
+    result = verifier.lipschitz(graph, region(box), "2", "0-2", timeout=2, gap=0.1)
     assert result.point is not None and result.lower is not None
     x = torch.from_numpy(result.point).unsqueeze(0).requires_grad_()
     y = graph(x)
@@ -294,3 +295,28 @@ def test_a_pattern_without_an_interior_leaves_the_bracket_open() -> None:
     assert found.reason == "nothing is left to split"
     assert found.lower == pytest.approx(1)
     assert 1 <= found.upper <= 2 + 1e-9
+
+
+@pytest.mark.parametrize("method", ["auto", "sdp"])
+def test_a_bound_below_a_gradient_is_an_error_and_no_answer(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, box = dense(1, [3, 4, 2]), InputSet(-np.ones(3), np.ones(3))
+    assert verifier.lipschitz(at, box, norm="2", method=method, timeout=2, gap=0.1).upper > 0
+    monkeypatch.setattr(LocalLipschitz, "upper", 1e-3)
+    monkeypatch.setattr(semidefinite, "products", lambda *_: [1e-3, 1e-3])
+    with pytest.raises(ContradictionError, match=r"contradicts the certified bound 0\.001: this is a defect"):
+        verifier.lipschitz(at, box, norm="2", method=method, timeout=2, gap=0.1)
+
+
+def test_lack_of_memory_ends_a_run_with_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    box = InputSet(-np.ones(3), np.ones(3))
+    monkeypatch.setattr(LocalLipschitz, "_improve", fail)
+    found = verifier.lipschitz(dense(0, [3, 6, 6, 3]), box, timeout=5)
+    assert (found.reason, found.closed) == ("memory", False)
+    assert found.lower is not None
+    assert 0 < found.lower <= found.upper < math.inf
+    monkeypatch.setattr(LocalLipschitz, "_improve", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        verifier.lipschitz(dense(0, [3, 6, 6, 3]), box, timeout=5)

@@ -18,12 +18,12 @@ from verifier.balls import sets_of
 from verifier.errors import ShapeError, UnsupportedError, UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import Graph
+from verifier.lipschitz.cut import CutShort
 from verifier.lipschitz.local import LocalLipschitz
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
 from verifier.lipschitz.result import LipschitzResult, Step
 from verifier.lipschitz.semidefinite import Semidefinite, unfit
-from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -115,19 +115,13 @@ def lipschitz(
 
 def _finished(start: Callable[[], LocalLipschitz | Semidefinite], norm: Norm, output: str) -> LipschitzResult:
     """Start a run and let it end, by itself or otherwise."""
-    run, closed, begun = None, False, time.monotonic()
-    try:
+    run, reason, closed, begun = None, "", False, time.monotonic()
+    with CutShort() as cut:
         run = start()
         reason, closed = run.run()
-    except KeyboardInterrupt:
-        reason = "interrupted"
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        reason = "memory"
     if run is None:
-        return LipschitzResult(math.inf, None, str(norm), output, "none", time.monotonic() - begun, False, reason)
-    return run.result(output, reason, closed)
+        return LipschitzResult(math.inf, None, str(norm), output, "none", time.monotonic() - begun, False, cut.reason)
+    return run.result(output, cut.reason or reason, closed)
 
 
 def _product(graph: Graph, norm: Norm, rows: Tensor, output: int | str | None, why_alone: str = "") -> LipschitzResult:

@@ -19,9 +19,9 @@ from verifier.export import graph_of
 from verifier.graph.graph import Graph
 from verifier.labelled import labelled
 from verifier.lipschitz.constants import Constants
+from verifier.lipschitz.cut import CutShort
 from verifier.lipschitz.equilibria import implicit
 from verifier.lipschitz.margins import implicit_margins, margins
-from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -148,15 +148,10 @@ def certified_radii(
             constants.certified,
         )
 
-    try:
+    reason = ""
+    with CutShort() as cut:
         reason = _improve(gaps, labels, constants, lambda: None if watch is None else watch(found("")))
-    except KeyboardInterrupt:
-        reason = "interrupted"
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        reason = "memory"
-    return found(reason)
+    return found(cut.reason or reason)
 
 
 def _improve(gaps: Tensor, labels: Tensor, constants: Constants, note: Callable[[], None]) -> str:

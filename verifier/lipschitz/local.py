@@ -14,7 +14,7 @@ from verifier.graph.graph import Graph
 from verifier.graph.jacobian import jacobian
 from verifier.lipschitz.gradients import Gradients
 from verifier.lipschitz.norms import ENTRIES, Norm
-from verifier.lipschitz.result import LipschitzResult, Step
+from verifier.lipschitz.result import LipschitzResult, Step, lower_end
 from verifier.lipschitz.supremum import Supremum
 from verifier.ops.gate import ConstantGate
 from verifier.sets import Box
@@ -165,7 +165,7 @@ class LocalLipschitz:
         upper, best = self.upper, self.gradients.best
         return LipschitzResult(
             upper,
-            min(best, upper),
+            lower_end(best, upper),
             str(self.norm),
             output,
             self.method,

@@ -20,10 +20,10 @@ from verifier.export import graph_of
 from verifier.graph.graph import OUTPUT, Graph
 from verifier.graph.jacobian import jacobian
 from verifier.lipschitz.api import box_of, named, output_rows, size_of
+from verifier.lipschitz.cut import CutShort
 from verifier.lipschitz.signs import Signs
 from verifier.lipschitz.supremum import Supremum
 from verifier.lipschitz.witnesses import Slope, Witnesses
-from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -199,19 +199,14 @@ class Derivatives:
 
     def work(self, k: int) -> None:
         """Work on an input until its sign is decided or its part of the time is up."""
-        try:
+        with CutShort() as cut:
             if not self.prepared and not self.reason:
                 self.prepared = True
                 self._prepare()
             if not self.settled(k) and time.monotonic() < self.until:
                 now, open_ = time.monotonic(), sum(not self.settled(j) for j in range(k, len(self.inputs)))
                 self._search(k, now + (self.until - now) / open_)
-        except KeyboardInterrupt:
-            self.reason = "interrupted"
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            self.reason = "memory"
+        self.reason = cut.reason or self.reason
 
     def _prepare(self) -> None:
         """Sample, and bound all derivatives together."""

@@ -21,11 +21,11 @@ from verifier.errors import ShapeError, UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import INPUT, Graph
 from verifier.graph.jacobian import jacobian
+from verifier.lipschitz.cut import CutShort
 from verifier.lipschitz.gradients import Gradients
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.supremum import Supremum
 from verifier.ops.gate import ConstantGate
-from verifier.search.bab import out_of_memory
 from verifier.sets import Box
 
 if TYPE_CHECKING:
@@ -145,17 +145,11 @@ def robust_radius(
     graph = graph_of(model, None, np.size(x))
     centre, low, high = place(x, clip, graph)
     run = Run(graph, centre, (low, high), Norm.parse(ball), math.inf if timeout is None else timeout, seed, watch)
-    try:
+    with CutShort() as cut:
         run.choose(label)
         run.grow()
-    except KeyboardInterrupt:
-        run.reason = "interrupted"
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        run.reason = "memory"
     spent = time.monotonic() - run.started
-    return RadiusResult(run.radius, run.label, tuple(run.steps), ball, run.reason, spent)
+    return RadiusResult(run.radius, run.label, tuple(run.steps), ball, cut.reason or run.reason, spent)
 
 
 def place(x: npt.ArrayLike, clip: Clip | None, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from verifier.errors import ContradictionError
+
+SLACK = 1e-6
+"""How far a gradient may be above a certified bound by rounding, relative; one that is further contradicts it."""
+
+
+def lower_end(found: float, upper: float) -> float:
+    """Return the lower end of a bracket: the norm of a gradient, which rounding may have raised above the upper end.
+
+    Raises:
+        ContradictionError: it is so far above that the bound must be wrong.
+    """
+    if found > upper * (1 + SLACK) + SLACK * torch.finfo(torch.float32).tiny:
+        raise ContradictionError(
+            f"a gradient of norm {found:.9g} contradicts the certified bound {upper:.9g}: this is a defect of the "
+            "verifier, please report it with the model"
+        )
+    return min(found, upper)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from verifier.graph.jacobian import jacobian
 from verifier.lipschitz.gradients import Gradients
 from verifier.lipschitz.norms import Norm
 from verifier.lipschitz.product import product
-from verifier.lipschitz.result import LipschitzResult, Step
+from verifier.lipschitz.result import LipschitzResult, Step, lower_end
 from verifier.lipschitz.sdp import generic
 from verifier.lipschitz.sdp.reader import read
 from verifier.lipschitz.sdp.solve import solve
@@ -148,7 +148,7 @@ class Semidefinite:
     @property
     def lower(self) -> float | None:
         """The greatest norm of a gradient that was met, or None without gradients."""
-        return None if self.gradients is None else min(self.gradients.best, self.upper)
+        return None if self.gradients is None else lower_end(self.gradients.best, self.upper)
 
     @property
     def closed(self) -> bool:
