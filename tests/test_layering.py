@@ -21,6 +21,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verifier.lipschitz",),
     ("verifier.strict", "verifier.twins"),
     ("verifier.machine", "verifier.cluster"),
+    ("verifier.ready",),
+    ("verifier.solving",),
     ("verifier.pipeline", "verifier.api", "verifier.describe", "verifier.tensors"),
     ("verifier.certification",),
     ("verifier",),
