@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from specs.builders import Clip, neighbourhood, robustness
 from verifier.balls import sets_of
 from verifier.bounds.schedule import CROWN
-from verifier.config import Config
-from verifier.errors import ShapeError, UsageError
+from verifier.config import Config, seconds
+from verifier.errors import UsageError
 from verifier.export import as_onnx
 from verifier.graph.onnx_import import load
-from verifier.labelled import labelled
+from verifier.labelled import example_of, labelled
 from verifier.lipschitz.margins import margins
 from verifier.machine import device_of
 from verifier.pipeline import verify
@@ -124,28 +123,21 @@ def certify(
     if norm not in list(NORMS):
         raise UsageError(f"there is no norm {norm!r}; choose from {', '.join(NORMS)}")
     begun = time.monotonic()
-    data = [_array(part, what) for part, what in ((x, "points"), (y, "labels"))]
-    if isinstance(model, nn.Module) and example_input is None:
-        if data[0].ndim < 2 or not len(data[0]) or data[0].dtype.kind not in "fiub":
-            there = f"shape {data[0].shape} and type {data[0].dtype}"
-            raise ShapeError(f"points of {there}: real numbers of shape (N, ...) are needed, N at least 1")
-        kind = next((part.dtype for part in model.parameters()), torch.float32)
-        example_input = torch.as_tensor(data[0][:1]).to(kind)
-    source = as_onnx(model, example_input)
+    source = as_onnx(model, example_of(model, x) if example_input is None else example_input)
     graph = load(source, device=device_of(config))
-    points, labels = labelled(data[0], data[1], graph)
+    points, labels = labelled(x, y, graph)
     inputs = [neighbourhood(point, eps, clip, NORMS[norm]) for point in points.cpu().numpy()]
     found: list[Standing | None] = [None] * len(points)
     counterexamples: dict[int, npt.NDArray[np.float64]] = {}
     reasons: dict[int, str] = {}
-    until = begun + (math.inf if config.timeout is None else config.timeout)
+    until = begun + seconds(config.timeout)
     with suppress(KeyboardInterrupt), _shown(len(points), progress, watch) as note:
         gaps = margins(graph, sets_of(inputs, graph.device), labels, CROWN)
         for k in (gaps.amin(1) > 0).nonzero().flatten().tolist():
             found[k] = Standing.VERIFIED
             note(k, Standing.VERIFIED)
         for k in [number for number, standing in enumerate(found) if standing is None]:
-            left = min(math.inf if timeout is None else timeout, until - time.monotonic())
+            left = min(seconds(timeout), until - time.monotonic())
             if left <= 0:
                 reasons[k] = Reason.TIMEOUT.value
                 found[k] = Standing.UNKNOWN
@@ -166,17 +158,6 @@ def certify(
             reasons[k] = Reason.INTERRUPTED.value
     standings = tuple(Standing.UNKNOWN if standing is None else standing for standing in found)
     return Certified(standings, counterexamples, reasons, time.monotonic() - begun)
-
-
-def _array(values: Any, what: str) -> npt.NDArray[Any]:
-    """Turn what a caller gave into an array."""
-    if isinstance(values, Tensor):
-        plain = values.detach().cpu()
-        return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise ShapeError(f"{what} are no array: their parts have different lengths") from None
 
 
 @contextmanager

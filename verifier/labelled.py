@@ -57,7 +57,7 @@ def labelled(x: npt.ArrayLike, y: npt.ArrayLike, graph: Graph) -> tuple[Tensor, 
     Raises:
         UsageError, ShapeError: with what is wrong of them.
     """
-    points, labels = np.asarray(x), np.asarray(y)
+    points, labels = _array(x, "points"), _array(y, "labels")
     if points.dtype.kind not in "fiub":
         raise UsageError(f"points are real numbers, not {points.dtype}")
     if labels.dtype.kind not in "iu":
@@ -82,6 +82,36 @@ def labelled(x: npt.ArrayLike, y: npt.ArrayLike, graph: Graph) -> tuple[Tensor, 
     import torch
 
     return torch.from_numpy(flat).to(graph.device), torch.from_numpy(labels.astype(np.int64)).to(graph.device)
+
+
+def example_of(model: Any, x: npt.ArrayLike) -> Tensor | None:
+    """Return the first point as an input of a torch module, or None for another model.
+
+    Raises:
+        ShapeError: there is none.
+    """
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return None
+    points = _array(x, "points")
+    if points.ndim < 2 or not len(points) or points.dtype.kind not in "fiub":
+        there = f"shape {points.shape} and type {points.dtype}"
+        raise ShapeError(f"points of {there}: real numbers of shape (N, ...) are needed, N at least 1")
+    return torch.as_tensor(points[:1]).to(next((part.dtype for part in model.parameters()), torch.float32))
+
+
+def _array(values: Any, what: str) -> npt.NDArray[Any]:
+    """Turn what a caller gave into an array."""
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        plain = values.detach().cpu()
+        return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ShapeError(f"{what} are no array: their parts have different lengths") from None
 
 
 def _fits(shape: tuple[int, ...], graph: Graph) -> None:

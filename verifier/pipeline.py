@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import nn
 
 import specs
 from specs import Spec
-from verifier.config import Config
+from verifier.config import Config, seconds
 from verifier.errors import ReplayError, UsageError
 from verifier.export import as_onnx
 from verifier.graph.join import Source
@@ -55,7 +54,7 @@ def verify(
     """
     begun = time.monotonic()
     progress = Progress() if progress is None else progress
-    deadline = math.inf if config.timeout is None else begun + config.timeout
+    deadline = begun + seconds(config.timeout)
     run: Run | None = None
     if not isinstance(spec, (Spec, str, Path)):
         raise UsageError(f"a property is a specification or the path of a VNNLIB file, not {type(spec).__name__}")

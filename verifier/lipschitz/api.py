@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import specs
 from specs import InputSet, Spec
 from verifier.balls import sets_of
+from verifier.config import seconds
 from verifier.errors import ShapeError, UnsupportedError, UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import Graph
@@ -98,7 +99,7 @@ def lipschitz(
         return _product(graph, wanted, rows, output, why_not)
     box = None if region is None else box_of(region, graph)
     mask = None if inputs is None else input_mask(inputs, graph.n_inputs).to(graph.device)
-    limit = math.inf if timeout is None else timeout
+    limit = seconds(timeout)
 
     def start() -> LocalLipschitz | Semidefinite:
         if box is None or method == "sdp":
@@ -130,9 +131,9 @@ def _product(graph: Graph, norm: Norm, rows: Tensor, output: int | str | None, w
     if norm.p != norm.q:
         raise UsageError(f"the product of norms is there for inf, 2 and 1, not for {norm}")
     upper = product(graph, norm.p, None if output is None else rows)
-    seconds = time.monotonic() - started
+    spent = time.monotonic() - started
     reason = f"one pass; no semidefinite bound: {why_alone}" if why_alone else "one pass"
-    return LipschitzResult(upper, None, str(norm), named(output), "product", seconds, False, reason)
+    return LipschitzResult(upper, None, str(norm), named(output), "product", spent, False, reason)
 
 
 def size_of(region: InputSet | Spec | None) -> int | None:

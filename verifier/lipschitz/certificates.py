@@ -14,10 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from verifier.config import seconds
 from verifier.errors import UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import Graph
-from verifier.labelled import labelled
+from verifier.labelled import example_of, labelled
 from verifier.lipschitz.constants import Constants
 from verifier.lipschitz.cut import CutShort
 from verifier.lipschitz.equilibria import implicit
@@ -109,7 +110,7 @@ def certified_radii(
         solver: of semidefinite programs, see ``lipschitz``.
         timeout: seconds, or None for no limit; the margins, and the product of norms, are computed in any case.
         watch: called after every constant.
-        example_input: of a torch module.
+        example_input: of a torch module; one of the points by default.
 
     Returns:
         The radii. Timeouts, lack of memory and Ctrl-C end the run with the best so far.
@@ -124,9 +125,10 @@ def certified_radii(
     """
     if norm not in NORMS:
         raise UsageError(f"certified radii are there for the norms {' and '.join(NORMS)}, not {norm!r}")
-    graph, started = graph_of(model, example_input), time.monotonic()
+    graph = graph_of(model, example_of(model, x) if example_input is None else example_input)
+    started = time.monotonic()
     points, labels = labelled(x, y, graph)
-    limit = math.inf if timeout is None else timeout
+    limit = seconds(timeout)
     constants = Constants(graph, norm, method, solver, started + limit)
     exact = graph.exact()
     if implicit(exact):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import specs
 from specs import InputSet, Spec
+from verifier.config import seconds
 from verifier.errors import UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import OUTPUT, Graph
@@ -147,7 +148,7 @@ def monotone_inputs(
     graph = graph_of(model, None, size_of(region))
     box, rows = box_of(region, graph), output_rows(output, graph.n_outputs).to(graph.device)
     places = varying(box, inputs)
-    limit = math.inf if timeout is None else timeout
+    limit = seconds(timeout)
     run = Derivatives(graph, box, rows, places, limit, named(output), seed)
     found: list[MonotoneResult] = []
     for again in (False, True):  # what some leave of their time is for those that are open then

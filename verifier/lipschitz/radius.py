@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from specs.sets import vector
 from verifier.balls import Ball
 from verifier.bounds.schedule import INTERVAL, bound_nodes
+from verifier.config import seconds
 from verifier.errors import ShapeError, UsageError
 from verifier.export import graph_of
 from verifier.graph.graph import INPUT, Graph
@@ -144,7 +145,7 @@ def robust_radius(
     """
     graph = graph_of(model, None, np.size(x))
     centre, low, high = place(x, clip, graph)
-    run = Run(graph, centre, (low, high), Norm.parse(ball), math.inf if timeout is None else timeout, seed, watch)
+    run = Run(graph, centre, (low, high), Norm.parse(ball), seconds(timeout), seed, watch)
     with CutShort() as cut:
         run.choose(label)
         run.grow()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from verifier.config import seconds
 from verifier.errors import UsageError
 from verifier.lipschitz.sdp.firstorder import FirstOrder
 from verifier.lipschitz.sdp.gains import acyclic, product
@@ -66,7 +67,7 @@ def bound(
         raise UsageError(f"there is no semidefinite bound for norm {norm!r}; choose one of {', '.join(NORMS)}")
     check(solver)
     started = time.monotonic()
-    limit = math.inf if timeout is None else timeout
+    limit = seconds(timeout)
     tasks = [_row(system, k) for k in range(system.output.rows)] if norm == "inf" else [system]
     answers = []
     for k, task in enumerate(tasks):

@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 
+from verifier.config import seconds
 from verifier.lipschitz.sdp.gains import acyclic
 from verifier.lipschitz.sdp.splitting import cuts, parts, size
 from verifier.lipschitz.sdp.system import System
@@ -39,7 +40,7 @@ def choose(system: System, norm: str = "2", timeout: float | None = 60.0) -> Met
 
     Implicit networks are for the barrier alone. For the norm ``inf`` there is a program for each output.
     """
-    limit = math.inf if timeout is None else timeout
+    limit = seconds(timeout)
     if not system.layers or limit <= 0:
         return "product"
     count = system.output.rows if norm == "inf" else 1

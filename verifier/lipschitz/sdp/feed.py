@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from verifier.bounds.rounding import gamma
+from verifier.config import seconds
 from verifier.errors import ShapeError, UsageError
 from verifier.lipschitz.sdp import reproof
 from verifier.lipschitz.sdp.bound import bound, times_power, within
@@ -67,7 +68,7 @@ def feedforward(
     product = _product(matrices, constraint, infinite)
     if not isinstance(constraint, GroupSort):
         return within(bound(_system(matrices, constraint), norm, timeout=timeout, gap=gap), product)
-    limit = math.inf if timeout is None else timeout
+    limit = seconds(timeout)
     tasks = [[*matrices[:-1], row.unsqueeze(0)] for row in matrices[-1]] if infinite else [matrices]
     if len(matrices) == 1 or product == 0:
         tasks = []

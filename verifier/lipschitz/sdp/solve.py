@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from verifier.config import seconds
 from verifier.lipschitz.sdp.bound import bound
 from verifier.lipschitz.sdp.choice import choose, largest
 from verifier.lipschitz.sdp.gains import acyclic
@@ -32,7 +31,7 @@ def solve(
     """
     method = choose(system, norm, timeout) if solver == "auto" else solver
     if method == "split":
-        pieces = largest(system, norm, math.inf if timeout is None else timeout)
+        pieces = largest(system, norm, seconds(timeout))
         assert pieces is not None, "there are such pieces where they are chosen"
         return split(system, norm, largest=pieces, timeout=timeout, gap=gap)
     if method == "product":  # nothing ends in time, but what can be stopped may be better

@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 
 from verifier.bounds.rounding import gamma
+from verifier.config import seconds
 from verifier.errors import UsageError
 from verifier.lipschitz.sdp.bound import NORMS, bound
 from verifier.lipschitz.sdp.gains import product
@@ -91,7 +92,7 @@ def split(
         raise UsageError(f"there is no semidefinite bound for norm {norm!r}; choose one of {', '.join(NORMS)}")
     started = time.monotonic()
     pieces = parts(system, largest)
-    inner, limit, found = "2" if norm == "2" else "inf", math.inf if timeout is None else timeout, []
+    inner, limit, found = "2" if norm == "2" else "inf", seconds(timeout), []
     costs = [float(size(piece)) ** 3 for piece in pieces]
     for k, piece in enumerate(pieces):
         left = max(limit - (time.monotonic() - started), 0.0) * costs[k] / sum(costs[k:])
