@@ -39,6 +39,14 @@ class Answer:
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
 
+    def assert_refused(self, *words: str) -> None:
+        """The command said what is wrong in one line, in which the words occur, and nothing else."""
+        assert (self.code, self.out) == (2, ""), self.err
+        assert self.err.startswith("error: ")
+        assert self.err.count("\n") == 1
+        for word in words:
+            assert word in self.err, self.err
+
 
 Command = Callable[..., Answer]
 Install = Callable[[Callable[..., Result]], None]

@@ -97,12 +97,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("case", CALLS)
 def test_calls(case: str, command: Command, two: Path) -> None:
     arguments, words = CALLS[case]
-    answer = command(*arguments)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith("error: ")
-    assert answer.err.count("\n") == 1
-    for word in words:
-        assert word in answer.err
+    command(*arguments).assert_refused(*words)
 
 
 def test_bounds_and_constants_of_one_network(command: Command, folder: Path) -> None:

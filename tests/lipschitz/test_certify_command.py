@@ -144,12 +144,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused(case: str, command: Command) -> None:
     arguments, words = REFUSED[case]
-    answer = command(*arguments)
-    assert (answer.code, answer.out) == (2, ""), answer.err
-    assert answer.err.startswith("error: ")
-    assert answer.err.count("\n") == 1
-    for word in words:
-        assert word in answer.err, answer.err
+    command(*arguments).assert_refused(*words)
 
 
 @pytest.mark.parametrize("norm", ["2", "inf"])

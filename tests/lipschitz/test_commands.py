@@ -295,12 +295,7 @@ def test_what_is_refused(case: str, command: Command, folder: Path) -> None:
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
     arguments, words = REFUSED[case]
-    answer = command(*arguments)
-    assert (answer.code, answer.out) == (2, ""), answer.err
-    assert answer.err.startswith("error: ")
-    assert answer.err.count("\n") == 1
-    for word in words:
-        assert word in answer.err, answer.err
+    command(*arguments).assert_refused(*words)
 
 
 @pytest.mark.parametrize("verb", ["lipschitz", "monotone"])
