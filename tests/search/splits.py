@@ -16,7 +16,7 @@ from verifier.ops.curves import Abs, Clip, LeakyRelu, PRelu, Sign
 from verifier.ops.op import Op
 from verifier.problem import Cases
 from verifier.search.by_neuron import NeuronSplitting
-from verifier.search.neuron_batch import NeuronDomains
+from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root, Roots
 from verifier.sets import Box
 
@@ -59,3 +59,10 @@ def by_neuron(graph: Graph, cases: Cases, improved: bool = False) -> tuple[Neuro
     least, row = cases.close(case, found, root.box.expand(len(case)))[1].max(1)
     strategy = NeuronSplitting(root, cases, iterations=10)
     return strategy, strategy.roots(case, least, row, case * cases.bound.shape[1] + row), root
+
+
+def certified(strategy: NeuronSplitting, domains: NeuronDomains, dtype: torch.dtype) -> Tensor:
+    """Bounds of domains, rounding included, with the variables they have."""
+    side = strategy.fast if dtype == torch.float32 else strategy.exact
+    batch = Batch(*side, strategy.neurons, domains)
+    return batch.evaluate(Variables.of(domains, dtype, list(domains.beta)), certify=True).least.double()

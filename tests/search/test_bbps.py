@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.bounds.nets import bilinear, boxes, dense, drawn, residual
-from tests.search.test_splitting import THREE, spec_of
+from tests.search.splits import THREE, spec_of
 from verifier.bounds import windows
 from verifier.graph.graph import Graph
 from verifier.ops.curves import Sigmoid, Sin, Tanh

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import specs
 from tests.bounds.nets import boxes, dense, drawn, residual
-from tests.search.test_splitting import CURVES, THREE, by_neuron, certified, excess, spec_of
+from tests.search.splits import CURVES, THREE, by_neuron, certified, excess, spec_of
 from verifier.attack import Checker
 from verifier.graph.graph import Graph
 from verifier.graph.onnx_import import load

@@ -10,25 +10,17 @@ import torch
 from torch import Tensor
 
 from tests.bounds.nets import Net, boxes, dense, drawn
-from tests.search.splits import THREE, by_neuron, excess, network, spec_of
+from tests.search.splits import THREE, by_neuron, certified, excess, network, spec_of
 from verifier.graph.graph import Graph
 from verifier.ops.curves import Relu
 from verifier.ops.linear import Linear
 from verifier.problem import Cases
-from verifier.search.by_neuron import NeuronSplitting
 from verifier.search.folded import Folded, FoldedBatch
 from verifier.search.neuron_batch import Batch, NeuronDomains, Variables
 from verifier.search.root import Root
 from verifier.sets import Box
 
 NEURON_NAMES = ["relu", "residual", "leaky", "prelu", "abs", "clip", "sign", "bilinear"]
-
-
-def certified(strategy: NeuronSplitting, domains: NeuronDomains, dtype: torch.dtype) -> Tensor:
-    """Bounds of domains, rounding included, with the variables they have."""
-    side = strategy.fast if dtype == torch.float32 else strategy.exact
-    batch = Batch(*side, strategy.neurons, domains)
-    return batch.evaluate(Variables.of(domains, dtype, list(domains.beta)), certify=True).least.double()
 
 
 def assert_neuron_domains(graph: Graph, cases: Cases, root: Root, domains: NeuronDomains, points: Tensor) -> int:
