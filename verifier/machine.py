@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from verifier.config import Config
 from verifier.errors import UsageError
 from verifier.graph.graph import Graph
+
+SMALL = 200
+"""Rows of square matrices below which two threads take as long for their products and factors as one."""
 
 
 @contextmanager
@@ -22,6 +25,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def threads_for(size: int) -> AbstractContextManager[None]:
+    """Keep to one CPU thread for matrices of a size at which more of them take as long."""
+    return one_thread() if size < SMALL else nullcontext()
 
 
 def device_of(config: Config) -> torch.device:

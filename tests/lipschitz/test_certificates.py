@@ -95,8 +95,7 @@ def test_no_attack_within_them_changes_a_label(seed: int, norm: str, method: str
     points, labels, radii = (torch.from_numpy(array[proved]) for array in (x, y, found.radii))
     margins = attacked(graph, points, labels, radii, norm)
     assert (margins > 0).all()
-    further = attacked(graph, points, labels, 50 * radii, norm)
-    assert (further < 0).any()  # the attack is one
+    assert any((attacked(graph, points, labels, times * radii, norm) < 0).any() for times in (50, 500))  # an attack
 
 
 @pytest.mark.parametrize("norm", ["2", "inf"])

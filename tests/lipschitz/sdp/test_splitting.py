@@ -12,7 +12,7 @@ from verifier.errors import UsageError
 from verifier.lipschitz.sdp import GroupSort, Slopes
 from verifier.lipschitz.sdp import choice as choices
 from verifier.lipschitz.sdp.bound import bound
-from verifier.lipschitz.sdp.splitting import cuts, part, parts, size, split, times
+from verifier.lipschitz.sdp.splitting import cuts, part, parts, split, times
 
 RELU = Slopes(0, 1)
 CHAIN = (5, 8, 7, 6, 9, 4)
@@ -31,7 +31,7 @@ def test_pieces_follow_each_other_and_are_no_larger_than_asked_for() -> None:
         assert pieces[0].inputs == system.inputs and pieces[-1].output.rows == system.output.rows
         assert sum(len(piece.layers) for piece in pieces) == len(system.layers)
         assert all(one.output.rows == other.inputs for one, other in pairwise(pieces))
-        assert all(size(piece) <= max(largest, 16) for piece in pieces)
+        assert all(piece.size <= max(largest, 16) for piece in pieces)
     assert len(parts(system, 100)) == 1
     assert len(part(system, 1, 3).layers) == 2
 

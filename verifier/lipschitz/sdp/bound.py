@@ -22,6 +22,7 @@ from verifier.lipschitz.sdp.result import Answer, SdpResult, summary
 from verifier.lipschitz.sdp.scaling import balanced, reduced
 from verifier.lipschitz.sdp.start import start
 from verifier.lipschitz.sdp.system import Block, Signal, System
+from verifier.machine import threads_for
 
 Method = Interior | FirstOrder | Generic
 
@@ -70,9 +71,10 @@ def bound(
     limit = seconds(timeout)
     tasks = [_row(system, k) for k in range(system.output.rows)] if norm == "inf" else [system]
     answers = []
-    for k, task in enumerate(tasks):
-        left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
-        answers.append(_program(alive(task), norm != "2", _method(solver, gap, max(left, 0.0))))
+    with threads_for(system.size):
+        for k, task in enumerate(tasks):
+            left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
+            answers.append(_program(alive(task), norm != "2", _method(solver, gap, max(left, 0.0))))
     whole = product(system, norm)
     upper, numbers = max(answer.proof.upper for answer in answers), [answer.multipliers for answer in answers]
     return summary(upper, whole, norm, answers, numbers, time.monotonic() - started)

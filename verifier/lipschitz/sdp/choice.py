@@ -17,7 +17,7 @@ import torch
 
 from verifier.config import seconds
 from verifier.lipschitz.sdp.gains import acyclic
-from verifier.lipschitz.sdp.splitting import cuts, parts, size
+from verifier.lipschitz.sdp.splitting import cuts, parts
 from verifier.lipschitz.sdp.system import System
 
 Method = Literal["barrier", "first-order", "split", "product"]
@@ -81,7 +81,7 @@ def _join(meets: list[set[int]], groups: set[int]) -> None:
 
 def largest(system: System, norm: str, limit: float) -> int | None:
     """Return the size of pieces whose interior-point methods end in time, or None if none is small enough."""
-    most = size(system)
+    most = system.size
     while most >= SMALLEST:
         pieces = parts(system, most)
         rows = [piece.output.rows if norm != "2" else 1 for piece in pieces]
@@ -111,7 +111,7 @@ def rate() -> float:
 
 def _order(system: System, norm: str) -> int:
     """Return the size of the matrix of the program."""
-    return _inputs(system, norm) + size(system) - system.inputs + (0 if norm == "2" else system.output.rows)
+    return _inputs(system, norm) + system.size - system.inputs + (0 if norm == "2" else system.output.rows)
 
 
 def _inputs(system: System, norm: str) -> int:

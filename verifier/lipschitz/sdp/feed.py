@@ -23,6 +23,7 @@ from verifier.lipschitz.sdp.interior import Interior
 from verifier.lipschitz.sdp.reproof import Proof
 from verifier.lipschitz.sdp.result import Answer, SdpResult, summary
 from verifier.lipschitz.sdp.system import Builder, System
+from verifier.machine import threads_for
 
 Weights = Sequence[npt.NDArray[np.floating] | Tensor]
 
@@ -73,9 +74,10 @@ def feedforward(
     if len(matrices) == 1 or product == 0:
         tasks = []
     answers = []
-    for k, task in enumerate(tasks):
-        left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
-        answers.append(_program(task, constraint, infinite, Interior(gap, max(left, 0.0))))
+    with threads_for(sum(len(weight) for weight in matrices)):
+        for k, task in enumerate(tasks):
+            left = (limit - (time.monotonic() - started)) / (len(tasks) - k)
+            answers.append(_program(task, constraint, infinite, Interior(gap, max(left, 0.0))))
     upper = max((answer.proof.upper for answer in answers), default=math.inf)
     numbers = [answer.multipliers for answer in answers]
     return summary(upper, product, norm, answers, numbers, time.monotonic() - started)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,16 +21,12 @@ from torch import Tensor
 
 from verifier.lipschitz.sdp.lanczos import ROUGH, step_to_boundary
 from verifier.lipschitz.sdp.newton import Blocks, Newton, cholesky
-from verifier.machine import one_thread
 
 START = 30.0
 """The gap of the first pair, relative: X is that multiple of Z^-1. Where it is too small, X gets feasible slowly."""
 
 NEAR, NEARER = 0.9, 0.08
 """How far towards the boundary steps go: more, the longer those of the predictor were. Bolder ones lose the centre."""
-
-FEW = 400
-"""Variables below which one CPU thread is taken: handing over matrices of that size costs what it saves."""
 
 BACK, STALLED = 0.9, 1e-4
 """How far steps shrink that rounding makes infeasible, and below what length they lead nowhere."""
@@ -97,12 +92,8 @@ class Interior:
         Neither failed factorisations nor time-outs are errors: the best point so far is returned. No step begins that
         would end too late if it took as long as the last one.
         """
-        begun = model.start() if first is None else first
-        with one_thread() if len(begun) < FEW else nullcontext():
-            return self._solve(model, begun)
-
-    def _solve(self, model: Model, begun: Tensor) -> Outcome:
         deadline = time.monotonic() + self.timeout
+        begun = model.start() if first is None else first
         point = _Point.start(model, begun)
         if point is None:  # feasible, but not in floating point
             return Outcome(begun, math.inf, math.inf, 0, "stalled")

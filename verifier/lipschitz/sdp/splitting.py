@@ -53,16 +53,11 @@ def part(system: System, first: int, last: int | None) -> System:
     return System(inputs, layers, Signal(rows, {last - first: Block.exact(torch.eye(rows, dtype=torch.float64))}))
 
 
-def size(system: System) -> int:
-    """Return the number of variables."""
-    return system.inputs + sum(layer.before.rows for layer in system.layers)
-
-
 def parts(system: System, largest: int) -> list[System]:
     """Cut into pieces of at most so many variables, where that can be, and as few of them as a sweep finds."""
     places, found, begin = cuts(system), [], 0
     for here, following in pairwise([*places, None]):
-        if here is not None and size(part(system, begin, following)) > largest:
+        if here is not None and part(system, begin, following).size > largest:
             found.append(part(system, begin, here))
             begin = here
     return [*found, part(system, begin, None)]
@@ -93,7 +88,7 @@ def split(
     started = time.monotonic()
     pieces = parts(system, largest)
     inner, limit, found = "2" if norm == "2" else "inf", seconds(timeout), []
-    costs = [float(size(piece)) ** 3 for piece in pieces]
+    costs = [float(piece.size) ** 3 for piece in pieces]
     for k, piece in enumerate(pieces):
         left = max(limit - (time.monotonic() - started), 0.0) * costs[k] / sum(costs[k:])
         found.append(bound(piece, norm if k == len(pieces) - 1 else inner, timeout=left, gap=gap))

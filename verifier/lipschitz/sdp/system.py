@@ -121,6 +121,11 @@ class System:
     output: Signal
 
     @property
+    def size(self) -> int:
+        """The number of variables."""
+        return self.inputs + sum(layer.before.rows for layer in self.layers)
+
+    @property
     def signals(self) -> list[Signal]:
         """All that is read."""
         return [*(layer.before for layer in self.layers), self.output]
