@@ -132,6 +132,17 @@ def test_a_constant_network_has_constant_zero() -> None:
     assert verifier.lipschitz(graph, norm="2").upper == 0
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_where_nothing_changes_the_constant_is_zero(norm: str) -> None:
+    graph = dense(0, [4, 8, 3])
+    point = InputSet(np.zeros(4), np.zeros(4))
+    for found in (
+        verifier.lipschitz(graph, point, norm, method="sdp"),
+        verifier.lipschitz(graph, NARROW, norm, method="sdp", inputs=[3]),
+    ):
+        assert (found.upper, found.lower) == (0, 0)
+
+
 @pytest.mark.parametrize("norm", ["1", "2", "inf"])
 def test_products_may_leave_the_range_on_the_way(norm: str) -> None:
     net = Net(2)

@@ -113,7 +113,9 @@ class Semidefinite:
         self.certified = True
         until = self.started + self.timeout
         self.boxes = None if self.box is None else bound_nodes(self.graph, self.box, CROWN, until=until).boxes
-        self.bounds = products(self.graph, self.measure, self.groups, self.boxes)
+        mask = self._mask()
+        moves = mask is None or bool(mask.any())
+        self.bounds = products(self.graph, self.measure, self.groups, self.boxes) if moves else [0.0] * len(self.groups)
         self.methods = [PRODUCT] * len(self.groups)
         self._note()
 

@@ -110,6 +110,7 @@ def test_weights_out_of_range_have_bounds_that_hold() -> None:
                 assert found.upper == pytest.approx(plain.upper * 10.0**whole, rel=1e-6)
             else:
                 assert found.upper == np.inf if whole > 0 else 0 < found.upper < 1e-300
+        assert feedforward([np.full((4, 3), 1.7e308), np.ones((2, 4))], constraint, "inf").upper == np.inf
 
 
 @pytest.mark.parametrize(

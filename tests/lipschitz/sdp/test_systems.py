@@ -12,7 +12,7 @@ from tests.lipschitz.sdp.walks import FAMILIES, KINDS, random_model, steepest, s
 from verifier.errors import ShapeError, UsageError
 from verifier.lipschitz.sdp import GroupSort, Householder, Slopes, bound, feedforward, implicit, residual
 from verifier.lipschitz.sdp.constraints.parts import Activation
-from verifier.lipschitz.sdp.system import Builder
+from verifier.lipschitz.sdp.system import Block, Builder, Signal
 
 NORMS = ("2", "inf")
 CASES = [(kind, family, norm) for kind in KINDS for family in FAMILIES for norm in NORMS]
@@ -149,6 +149,26 @@ def test_a_contraction_has_at_least_the_bound_of_its_norm() -> None:
         found = implicit(inner, entry, last, activation)
         assert found.upper < found.product
         assert found.product == pytest.approx(np.linalg.norm(entry, 2) * np.linalg.norm(last, 2) / 0.3)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_an_input_that_nothing_reads_does_not_matter(norm: str) -> None:
+    one, none = np.eye(2), np.zeros((2, 3))
+    assert implicit(0.5 * one, none, one, Slopes(0, 1), norm).upper == 0
+    assert implicit(-5 * one, none, one, Slopes(0, 1), norm).certified
+    assert implicit(3 * one, none, one, Slopes(0, 1), norm).upper == np.inf
+
+
+@pytest.mark.parametrize("norm", [*NORMS, "inf,1"])
+@pytest.mark.parametrize("solver", ["barrier", "first-order"])
+def test_what_may_be_rounding_alone_is_bounded(norm: str, solver: str) -> None:
+    builder = Builder(3)
+    eye = torch.eye(3, dtype=torch.float64)
+    rounding = Signal(3, {0: Block(1e-17 * eye, 1e-16 * eye)})
+    found = bound(
+        builder.finish(builder.slopes(rounding, torch.zeros(3).double(), torch.ones(3).double())), norm, solver=solver
+    )
+    assert 1.1e-16 <= found.upper < 1e-12
 
 
 def test_linear_networks_have_their_norms() -> None:

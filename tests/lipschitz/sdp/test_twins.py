@@ -120,6 +120,22 @@ def test_shifts_that_underflow_are_told_apart() -> None:
     assert lipschitz(proto, norm="2", method="sdp").upper >= 2.0**300
 
 
+@pytest.mark.parametrize("kind", ["Relu", "Abs", "LeakyRelu"])
+def test_padding_is_no_variable(kind: str) -> None:
+    lines = [node("Pad", "x ends", "p"), node(kind, "p", "r"), node("Relu", "p", "q"), node("Add", "r q", "y")]
+    system = assert_satisfied(load(model(lines, {"x": (1, 3)}, {"ends": ints(0, 2, 0, 1)})))
+    assert sum(layer.before.rows for layer in system.layers) == 3
+
+
+def test_multiples_beyond_the_range_are_refused() -> None:
+    """One function of two slopes is a multiple of another that no float64 holds."""
+    constants = {"near": np.full((1, 3), 1 - 2.0**-53), "steep": np.full((1, 3), -1.7e308)}
+    lines = [node("PRelu", "x near", "p"), node("PRelu", "x steep", "q"), node("Add", "p q", "y")]
+    proto = model(lines, {"x": (1, 3)}, constants, kind=TensorProto.DOUBLE)
+    with pytest.raises(UnsupportedError, match="too large for float64"):
+        lipschitz(proto, norm="2", method="sdp")
+
+
 def test_scales_beyond_the_range_are_left_as_they_are() -> None:
     lines = [node("Mul", "x huge", "a"), node("Mul", "a huge", "b"), node("Relu", "b", "r"), node("Add", "r x", "y")]
     proto = model(lines, {"x": (1, 1)}, {"huge": np.array(2.0**600)}, kind=TensorProto.DOUBLE)

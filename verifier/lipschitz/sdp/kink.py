@@ -49,6 +49,9 @@ def two_slopes(op: Curve, shape: Shape) -> tuple[Tensor, Tensor] | None:
 
 
 def rounded(value: Fraction) -> tuple[float, float]:
-    """Return the nearest float64, and a bound of what it is wrong by."""
-    near = float(value)
+    """Return the nearest float64, and a bound of what it is wrong by; infinity for what is out of range."""
+    try:
+        near = float(value)
+    except OverflowError:
+        return math.inf, 0.0
     return near, math.nextafter(abs(float(value - Fraction(near))), math.inf) if Fraction(near) != value else 0.0

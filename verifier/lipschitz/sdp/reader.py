@@ -27,7 +27,7 @@ from verifier.lipschitz.sdp.constraints.slopes import Slopes
 from verifier.lipschitz.sdp.kink import ONE, Kink, rounded, two_slopes
 from verifier.lipschitz.sdp.loops import loop
 from verifier.lipschitz.sdp.system import Block, Builder, Signal, System
-from verifier.lipschitz.sdp.twins import Twins
+from verifier.lipschitz.sdp.twins import ZERO, Twins
 from verifier.ops.curves import Curve
 from verifier.ops.equilibrium import Equilibrium
 from verifier.ops.op import Affine
@@ -156,12 +156,12 @@ class Reader:
         """Read a function of two slopes: linear on one side of 0, a multiple of a twin's variable, or a new one."""
         box = self._box(node)
         positive, negative = (box.lower >= 0).reshape(-1), (box.upper <= 0).reshape(-1)
-        linear = positive | negative | (left == right)
+        multiples, numbers = self.twins[node.parents[0]]
+        linear = positive | negative | (left == right) | (numbers == ZERO)
         factor = torch.where(linear, torch.where(positive, right, left), 0.0)
         error = torch.zeros_like(factor)
         fresh: list[int] = []
         entries: dict[int, list[tuple[int, int, Fraction]]] = defaultdict(list)
-        multiples, numbers = self.twins[node.parents[0]]
         group = len(self.builder.layers) + 1
         for row in (~linear).nonzero().squeeze(1).tolist():
             number, kink = int(numbers[row]), Kink(*(part[row].item() for part in (multiples, left, right)))

@@ -44,8 +44,14 @@ def balanced(system: System) -> tuple[System, int]:
 
 
 def _size(blocks: Mapping[int, Block], given: list[int]) -> int:
-    """Return the exponent of the size of a sum of blocks, given those of the groups that they read."""
+    """Return the exponent of the size of a sum of blocks, given those of the groups that they read.
+
+    Raises:
+        OverflowError: it is out of range.
+    """
     sizes = [float(torch.linalg.matrix_norm(block.centre, 2)) for block in blocks.values()]
+    if not all(math.isfinite(size) for size in sizes):
+        raise OverflowError("numbers out of range")
     parts = [math.log2(size) + given[group] for group, size in zip(blocks, sizes, strict=True) if size > 0]
     most = max(parts, default=0.0)
     return round(most + math.log2(sum(2 ** (part - most) for part in parts))) if parts else 0
@@ -78,9 +84,12 @@ def _times(matrix: Tensor, exponent: int) -> Tensor:
 def reduced(system: System) -> System:
     """Turn the input so that no more coordinates are left than there are rows that read it.
 
-    For the norm 2 and up to rounding: ``A_k0 = R_k Q`` with orthonormal rows of Q. Radii are dropped.
+    For the norm 2 and up to rounding: ``A_k0 = R_k Q`` with orthonormal rows of Q. Radii are dropped. One coordinate is
+    left where nothing reads the input.
     """
     reads = [signal for signal in system.signals if 0 in signal.blocks]
+    if not reads:
+        return System(1, system.layers, system.output)
     if sum(signal.rows for signal in reads) >= system.inputs:
         return system
     whole = torch.cat([signal.blocks[0].centre for signal in reads])
