@@ -218,6 +218,12 @@ def test_directions_have_weights_of_their_own() -> None:
     assert_refused(proto, ModelError, "GRU", "2 directions")
 
 
+def test_windows_shorter_than_their_strides_have_no_agreed_size() -> None:
+    proto = one("ConvTranspose", (1, 1, 2, 5), weights(1, 1, 1, 3), strides=[2, 1], auto_pad="SAME_LOWER")
+    with pytest.raises(UnsupportedError, match="shorter than their strides"):
+        load(proto)
+
+
 def test_text_that_nothing_reads() -> None:
     text = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("t", TensorProto.STRING, [1], [b"text"]))
     assert load(model([text, helper.make_node("Relu", ["x"], ["y"])], {"x": (3,)})).n_outputs == 3

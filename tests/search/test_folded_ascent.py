@@ -10,9 +10,12 @@ from torch import Tensor
 
 from tests.bounds.nets import bilinear, boxes, dense, drawn, residual
 from verifier.bounds.optimise import JointAscent
-from verifier.graph.graph import INPUT, OUTPUT, Graph
-from verifier.ops.curves import Abs, Clip, LeakyRelu
+from verifier.graph.graph import INPUT, OUTPUT, Graph, Node, Port
+from verifier.ops.arithmetic import Scale
+from verifier.ops.curves import Abs, Clip, LeakyRelu, Relu
 from verifier.ops.op import Op
+from verifier.ops.reduce import ReduceSum
+from verifier.ops.shape import Reshape
 from verifier.search.folded_ascent import FoldedAscent
 from verifier.search.root import Root
 from verifier.sets import Box
@@ -73,3 +76,21 @@ def test_a_certified_pass_gets_what_the_ascent_promised() -> None:
     promised, exact = ascent.best, root.improve(rows, torch.full((2,), math.inf), 12, math.inf)
     found = exact.rows(rows).minimum(box)[0]
     assert (found.float() > promised - 0.05 * promised.abs()).all()
+
+
+def test_a_curve_of_one_number_without_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FoldedAscent, "pays", staticmethod(lambda bounds, neurons: True))
+    weight = torch.randn(3, generator=drawn(0), dtype=torch.float64)
+    nodes = [
+        Node(INPUT, None, (), (3,)),
+        Node("scaled", Scale(weight), (INPUT,), (3,)),
+        Node("sum", ReduceSum((0,), keep=False), ("scaled",), ()),
+        Node("relu", Relu(), ("sum",), ()),
+        Node(OUTPUT, Reshape((1,)), ("relu",), (1,)),
+    ]
+    graph = Graph(nodes, [Port("x", (3,), "float64")], [Port("y", (), "float64")])
+    box = Box(torch.full((1, 3), -0.7, dtype=torch.float64), torch.full((1, 3), 0.7, dtype=torch.float64))
+    root, rows = Root.cheap(graph, box).crown(), torch.tensor([[[1.0], [-1.0]]], dtype=torch.float64)
+    least = root.improve(rows, torch.full((2,), math.inf), 12, math.inf).rows(rows).minimum(box)[0]
+    values = graph(box.sample(3000, drawn(0)).flatten(0, 1))
+    assert (least <= (values @ rows[0].T).amin(0) + 1e-9).all()

@@ -146,10 +146,10 @@ class FoldedAscent(Climb):
 
     def _whole(self, name: str, value: Tensor) -> Tensor:
         """Return parameters of all elements of a nonlinear node, from those of the ones that read neurons."""
-        start = self.bounds.start(name).flatten(3).expand(-1, -1, value.shape[2], -1)
-        shape = self.graph.nodes[name].shape
-        whole: Tensor = start.index_copy(3, self.neurons.readers[name].elements, value).unflatten(3, shape)
-        return whole
+        start = self.bounds.start(name)
+        flat = start.reshape(*start.shape[:3], -1).expand(-1, -1, value.shape[2], -1)
+        whole = flat.index_copy(3, self.neurons.readers[name].elements, value)
+        return whole.reshape(*whole.shape[:3], *self.graph.nodes[name].shape)
 
     def output_slopes(self) -> dict[str, Tensor]:
         """See ``Climb.output_slopes``."""

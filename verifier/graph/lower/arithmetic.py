@@ -158,7 +158,7 @@ def gemm(b: Builder, call: Call) -> Operand:
     elif isinstance(first, Variable):
         weight = oriented(call.constant(1), call.get("transB", 0), alpha)
         x = b.transpose(first, (1, 0)) if call.get("transA", 0) else first
-        if third is not None and not isinstance(third, Variable) and third.size in (1, third.shape[-1]):
+        if third is not None and not isinstance(third, Variable) and third.size in (1, *third.shape[-1:]):
             bias = np.broadcast_to(third.reshape(-1), weight.shape[1:])
             return b.apply(Linear(tensor(weight), tensor(bias if beta == 1 else beta * double(bias))), x)
         y = times(b, x, weight)

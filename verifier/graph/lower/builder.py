@@ -252,6 +252,7 @@ def is_float(value: object) -> bool:
 
 def tensor(array: Array) -> Tensor:
     """Return a constant as a tensor, without a copy where possible; whole numbers become float64."""
+    array = np.asarray(array)  # a constant without axes turns into a number when it is computed with
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
     if not array.dtype.isnative or any(step < 0 for step in array.strides):

@@ -127,6 +127,8 @@ def spread_pads(
         return tuple(pads[:rank]), tuple(pads[rank:])
     wanted = wanted[-rank:]
     total = [stride[k] * (space[k] - 1) + extra[k] + dilation[k] * (kernel[k] - 1) + 1 - wanted[k] for k in range(rank)]
+    if call.get("output_shape") is None and min(total) < 0:
+        raise call.unsupported(f"auto_pad {mode} of windows shorter than their strides, which runtimes make smaller")
     small, large = tuple(pad // 2 for pad in total), tuple(pad - pad // 2 for pad in total)
     return (small, large) if mode == "SAME_UPPER" else (large, small)
 
