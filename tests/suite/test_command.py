@@ -17,6 +17,7 @@ import pytest
 
 from tests.suite.support import wait_until
 from verifier.cli import main
+from verifier.suite.instances import networks
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "vnnlib_examples"
 ROOT = EXAMPLES.parent
@@ -31,7 +32,9 @@ def table(folder: Path, expected: dict[str, str] | None = None, pick: Sequence[s
         writer.writerow(["vnnlib", "onnx", "timeout", "expected"])
         for line in lines:
             told = (expected or {}).get(line["vnnlib"], line["expected"])
-            writer.writerow([EXAMPLES / line["vnnlib"], EXAMPLES / line["onnx"], 20, told])
+            named = [(name, str(EXAMPLES / file)) for name, file in networks(line["onnx"], "expected.csv")]
+            files = named if named[0][0] else named[0][1]
+            writer.writerow([EXAMPLES / line["vnnlib"], files, 20, told])
     return folder / "some.csv"
 
 
