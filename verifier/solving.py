@@ -30,6 +30,7 @@ from verifier.search.by_line import LineSearch
 from verifier.search.leaves import Leaves
 from verifier.search.portfolio import Arm, InputArm, NeuronArm, take_turns
 from verifier.search.root import Root, Roots
+from verifier.search.signs import decide
 from verifier.sets import Box
 from verifier.twins import Twins
 
@@ -41,6 +42,9 @@ LINE_SHARE = 0.5
 
 TWINS_SHARE, TWINS_MOST = 0.5, 60.0
 """Part of the time that derivatives may take where a query is about one network at two inputs; seconds if unlimited."""
+
+SIGNS_SHARE = 0.9
+"""Part of the time left that proving the signs that a network goes by may take."""
 
 FEW_INPUTS = 50
 FEW_BOXES = 8
@@ -108,6 +112,8 @@ class Run:
         inputs = varying(self.cases)
         if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
             found = self.attack(case, 0.03, 1.0)
+        if found is None and len(case) and self.few_boxes:
+            case = self.by_signs(case, roots)
         if found is not None or not len(case):
             return found, case
         with timed(self.progress, "search"), self.searches() as search:
@@ -194,6 +200,24 @@ class Run:
                 out = strict.excluded([self.spec.cases[number] for number in part.tolist()], root.exact)
                 still.append(part[[not gone for gone in out]])
         return torch.cat(still)
+
+    def by_signs(self, case: Tensor, roots: Roots) -> Tensor:
+        """Bound the cases box by box with signs that are proved for it; return the open ones."""
+        which = self.cases.set_of[case]
+        with timed(self.progress, "signs"):
+            for k in which.unique().tolist():
+                self.decide_signs(roots, k, case[which == k])
+        return self.look_at_boxes(case, roots.of)
+
+    def decide_signs(self, roots: Roots, which: int, case: Tensor) -> None:
+        """Improve the root of an input box by signs, until they close its cases or it is late."""
+
+        def enough(root: Root) -> bool:
+            return bool((Roots.least(self.cases, root, case).amax(1) > 0).all())
+
+        now = time.monotonic()
+        until = now + SIGNS_SHARE * (self.deadline - now)
+        roots.replace(which, decide(roots.of(which), enough, until, self.deadline))
 
     def by_derivatives(self, case: Tensor, twins: Twins) -> Tensor:
         """Exclude cases about one network at two inputs by its derivatives; return the open ones."""

@@ -13,8 +13,9 @@ from verifier.bounds.optimise import JointAscent
 from verifier.bounds.schedule import CROWN, INTERVAL, bound_nodes
 from verifier.bounds.windows import Piece, pieces, seen_inputs, windows_above
 from verifier.graph.graph import INPUT, Graph
-from verifier.ops.conv import Conv, ConvTranspose
+from verifier.ops.conv import FEW_PLACES, MANY_ROWS, Conv, ConvTranspose, spread
 from verifier.ops.curves import Relu
+from verifier.ops.op import Shape
 from verifier.ops.pool import AveragePool
 from verifier.ops.select import Concat, Pad, Slice
 from verifier.ops.shape import Reshape, View
@@ -126,6 +127,29 @@ def test_pieces_hold_every_element_once(monkeypatch: pytest.MonkeyPatch) -> None
     found = list(pieces(graph, node, elements, 1))
     assert len(found) > 1
     assert torch.cat([piece.index for piece in found]).sort()[0].tolist() == list(range(len(elements)))
+
+
+@pytest.mark.parametrize(
+    ("space", "kernel", "stride", "dilation"),
+    [
+        ((5,), (3,), (1,), (1,)),
+        ((3,), (2,), (3,), (2,)),
+        ((1, 1), (3, 3), (1, 1), (1, 1)),
+        ((4, 4), (3, 2), (2, 1), (1, 3)),
+        ((2, 1, 2), (2, 3, 1), (1, 2, 2), (2, 1, 1)),
+    ],
+)
+def test_rows_are_spread_together_as_one_by_one(space: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> None:
+    """Few places of many rows in float64 are one product; a row alone is torch's own work."""
+    generator = drawn(0)
+    assert math.prod(space) <= FEW_PLACES
+    rows, weight = normal(generator, MANY_ROWS + 3, 4, *space).requires_grad_(), normal(generator, 4, 3, *kernel)
+    together = spread(rows, weight, stride, dilation, 1)
+    alone = torch.cat([spread(row, weight, stride, dilation, 1) for row in rows.split(1)])
+    torch.testing.assert_close(together, alone)
+    mix = normal(generator, *alone.shape)
+    gradients = [torch.autograd.grad((mix * found).sum(), rows)[0] for found in (together, alone)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("size", [1, 256, 257, 320, 1000])

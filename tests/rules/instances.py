@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 
 import verifier.graph.jacobian
-import verifier.graph.onnx_import  # noqa: F401  defines all operators
+import verifier.graph.onnx_import
+import verifier.ops.part  # noqa: F401  these define all operators
 from verifier.ops.curves import (
     Clip,
     Cos,

@@ -18,6 +18,7 @@ from verifier.ops.curves.shifted import Shifted
 from verifier.ops.gate import Gate
 from verifier.ops.linear import Linear, MatMulConstant
 from verifier.ops.op import Op, Shape
+from verifier.ops.part import Part
 from verifier.ops.pool import AveragePool
 from verifier.ops.product import Product
 from verifier.ops.reduce import CumSum, ReduceSum, SumOfOthers
@@ -227,6 +228,12 @@ class SumsItsWindow(AveragePool, register=False):
         return super().forward(*x) * 2
 
 
+class ForgetsWhereItIs(Part, register=False):
+    def offset(self, shapes: list[Shape], like: Tensor) -> Tensor | None:
+        constant = self.op.offset(list(self.shapes), like)
+        return None if constant is None else constant[..., : self.window[-1].stop - self.window[-1].start]
+
+
 class AddsOnce(ReduceSum, register=False):
     def terms(self, shapes: list[Shape], out: Shape) -> int:
         return 1
@@ -316,6 +323,7 @@ MUTANTS: list[tuple[Op, list[Shape]]] = [
     (ReadsNoPadding(normal(1, 1, 2, 2), None, SINGLE, SINGLE, SINGLE), [(1, 1, 3, 3)]),
     (RadiusOfTheBias(normal(1, 1, 2, 2), None, SINGLE, (0, 0), SINGLE), [(1, 1, 3, 3)]),
     (SumsItsWindow((2,), (2,)), [(1, 1, 4)]),
+    (ForgetsWhereItIs(Translate(normal(1, 1, 4)), (slice(1, 3),), ((1, 1, 4),), (1, 1, 4)), [(1, 1, 2)]),
     (AddsOnce((0,)), [(3, 2)]),
     (RunsBackwards(0), [(4,)]),
     (CountsItself(0), [(4,)]),

@@ -243,6 +243,15 @@ def piece(op: Any, x: Array) -> Array:
     return x[:, op.start : op.start + size].reshape(len(x), *op.shape)
 
 
+def part(op: Any, *x: Array) -> Array:
+    operands = []
+    for value, read, shape in zip(x, op.op.reads(op.window, list(op.shapes)), op.shapes, strict=True):
+        whole = np.zeros((len(value), *shape), dtype=value.dtype)
+        whole[(..., *read)] = value
+        operands.append(whole)
+    return RATIONAL[type(op.op).__name__](op.op, *operands)[(..., *op.window)]
+
+
 RATIONAL: dict[str, Callable[..., Array]] = {
     "Adjoint": pulled_back,
     "Abs": lambda op, x: np.where(x < 0, -x, x),
@@ -269,6 +278,7 @@ RATIONAL: dict[str, Callable[..., Array]] = {
     "Neg": lambda op, x: -x,
     "PRelu": leaky,
     "Pad": padded,
+    "Part": part,
     "Product": lambda op, x, y: x * y,
     "ReduceMean": mean,
     "ReduceSum": total,

@@ -112,6 +112,14 @@ class Affine(Op, register=False):
         """Return windows of the operands that hold all that a window of the result reads."""
         return [window if self.pointwise else ()] * len(shapes)
 
+    def local(self, window: Window, shapes: list[Shape]) -> tuple[Affine, list[Window]] | None:
+        """Return an operator for a window of the result that costs no more than the window, and what it is given.
+
+        That are windows of the operands; where they reach beyond, zeros belong. None: it is not known how.
+        """
+        del window, shapes
+        return None
+
     def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
         """Pull coefficients on a window, ``(N, *window)``, back to the windows of the operands that it reads."""
         return self.transpose(rows if self.pointwise else place(rows, window, (), out), shapes)

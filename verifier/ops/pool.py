@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from verifier.ops.op import Homogeneous, Op, Shape
+from verifier.ops.op import Affine, Homogeneous, Op, Shape
 from verifier.sets import Window, place, shape_within
 
 AVERAGE: dict[int, Callable[..., Tensor]] = {
@@ -40,6 +40,11 @@ class AveragePool(Homogeneous):
             return [()]
         steps = zip(window, self.stride, self.kernel, strict=True)
         return [tuple(slice(part.start * stride, (part.stop - 1) * stride + kernel) for part, stride, kernel in steps)]
+
+    def local(self, window: Window, shapes: list[Shape]) -> tuple[Affine, list[Window]] | None:
+        """See ``Affine.local``."""
+        reads = self.reads(window, shapes)
+        return (self, reads) if reads[0] else None
 
     def transpose_window(self, rows: Tensor, window: Window, shapes: list[Shape], out: Shape) -> tuple[Tensor, ...]:
         """See ``Affine.transpose_window``: what a window reads is averaged to nothing else."""
