@@ -239,36 +239,36 @@ class _Pullback(torch.autograd.Function):
         upper_slope: Tensor,
         upper_offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        negative = rows < 0
-        slope = torch.where(negative, upper_slope, lower_slope)
+        negative = rows.clamp(max=0)
+        pulled = rows - negative
         offset = rows.new_zeros(rows.shape[:2])
         if lower_offset is not None:
-            offset = offset + dot(rows.clamp(min=0), lower_offset)
+            offset = offset + dot(pulled, lower_offset)
         if upper_offset is not None:
-            offset = offset + dot(rows.clamp(max=0), upper_offset)
-        ctx.save_for_backward(rows, slope, negative, lower_offset, upper_offset)
-        ctx.shapes = lower_slope.shape, upper_slope.shape
-        return rows * slope, offset
+            offset = offset + dot(negative, upper_offset)
+        ctx.save_for_backward(rows, lower_slope, lower_offset, upper_slope, upper_offset)
+        return pulled.mul_(lower_slope).addcmul_(negative, upper_slope), offset  # one of the two terms is 0
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         pulled, offset = gradients
-        rows, slope, negative, lower_offset, upper_offset = ctx.saved_tensors
+        rows, *lines = ctx.saved_tensors
         each = offset.reshape(*offset.shape, *[1] * (rows.dim() - 2))
         needed = ctx.needs_input_grad
         found: list[Tensor | None] = [None] * 5
         if needed[0]:
-            nothing = rows.new_zeros(())
-            low, high = (nothing if line is None else line for line in (lower_offset, upper_offset))
-            found[0] = torch.addcmul(each * torch.where(negative, high, low), slope, pulled)
-        if needed[1] or needed[3]:
-            steep = rows * pulled
-            for k, shape, mask in ((1, ctx.shapes[0], negative), (3, ctx.shapes[1], ~negative)):
-                found[k] = steep.masked_fill(mask, 0).sum_to_size(shape) if needed[k] else None
-        if lower_offset is not None and needed[2]:
-            found[2] = (rows.clamp(min=0) * each).sum_to_size(lower_offset.shape)
-        if upper_offset is not None and needed[4]:
-            found[4] = (rows.clamp(max=0) * each).sum_to_size(upper_offset.shape)
+            low, high = (
+                pulled * slope if line is None else torch.addcmul(pulled * slope, each, line)
+                for slope, line in (lines[:2], lines[2:])
+            )
+            found[0] = torch.lerp(low, high, (rows < 0).to(rows.dtype))
+        if any(needed[1:]):
+            negative = rows.clamp(max=0)
+            for k, part in ((1, rows - negative), (3, negative)):
+                if needed[k]:
+                    found[k] = (part * pulled).sum_to_size(lines[k - 1].shape)
+                if lines[k] is not None and needed[k + 1]:
+                    found[k + 1] = (part * each).sum_to_size(lines[k].shape)
         return tuple(found)
 
 
