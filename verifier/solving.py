@@ -43,6 +43,9 @@ LINE_SHARE = 0.5
 TWINS_SHARE, TWINS_MOST = 0.5, 60.0
 """Part of the time that derivatives may take where a query is about one network at two inputs; seconds if unlimited."""
 
+ATTACK_SHARE = 0.2
+"""Part of the time that goes into bounds and searches to attack for in between."""
+
 SIGNS_SHARE = 0.9
 """Part of the time left that proving the signs that a network goes by may take."""
 
@@ -111,7 +114,7 @@ class Run:
             case, found = self.look_at_boxes(case, roots.of), None
         inputs = varying(self.cases)
         if found is None and len(case) and self.config.attack and inputs > LOW_DIMENSION:
-            found = self.attack(case, 0.03, 1.0)
+            found = self.attack(case, 0.03, max(1.0, self.due))
         if found is None and len(case) and self.few_boxes:
             case = self.by_signs(case, roots)
         if found is not None or not len(case):
@@ -269,8 +272,12 @@ class Run:
 
     def between(self, case: Tensor) -> Counterexample | None:
         """Attack again between two turns of the search, for a part of the time since the last attack."""
-        most = 0.2 * (time.monotonic() - self.attacked)
-        return self.attack(case, 0.03, 0.2, most) if self.config.attack else None
+        return self.attack(case, 0.03, 0.2, self.due) if self.config.attack else None
+
+    @property
+    def due(self) -> float:
+        """Seconds of attack that the time since the last one is worth."""
+        return ATTACK_SHARE * (time.monotonic() - self.attacked)
 
 
 @dataclass

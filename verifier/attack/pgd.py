@@ -16,6 +16,10 @@ from verifier.sets import Box
 
 SHARE = 0.25
 """Part of the time that ordering the cases may take."""
+
+FOCUS = 4
+"""How many times its share of all descents the most promising case may have; the others go without as many."""
+
 FIRST = 16
 """Descents in the first batch; each later one has four times as many, up to what fits into memory and time."""
 
@@ -30,7 +34,7 @@ class Pgd:
 
     Attributes:
         steps: of each descent.
-        restarts: descents for each case.
+        restarts: descents for each case, on average.
         stride: length of the first step, as a part of the box's width.
         momentum: part of the last move that is added.
         spread: steps of the walk.
@@ -61,7 +65,8 @@ class Pgd:
         rank, seconds = rank_cases(problem, which, until)
         seconds *= 4  # the gradient costs about three passes more
         given = 0 if starts is None else len(starts)
-        place, trial = queue(rank, given + self.restarts)
+        count = len(which) * (given + self.restarts)
+        place, trial = (part[:count] for part in queue(rank, given + FOCUS * self.restarts))
         done, planned = 0, FIRST
         while done < len(place):
             left = until - time.monotonic()
