@@ -8,7 +8,6 @@ a query about several networks. Any file may be there as ``FILE.gz`` instead.
 
 from __future__ import annotations
 
-import ast
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from verifier.errors import UsageError
+from verifier.named import listed
 
 TABLE, TRUTH = "instances.csv", "truth.csv"
 HEADERLESS = ("onnx", "vnnlib", "timeout")
@@ -194,12 +194,9 @@ def networks(text: str, place: str) -> list[tuple[str, str]]:
     if not text.startswith("["):
         return [("", text)]
     try:
-        pairs = [(str(name), str(file)) for name, file in ast.literal_eval(text)]
-    except (ValueError, SyntaxError, TypeError):
-        pairs = []
-    if not pairs:
-        raise UsageError(f"{place}: {text} is not a list of networks as in [('f', 'f.onnx'), ('g', 'g.onnx')]")
-    return pairs
+        return [(name, str(path)) for name, path in listed(text).items()]
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
 
 
 def find(path: Path, place: str) -> Path:

@@ -107,7 +107,7 @@ def _program(system: System, infinite: bool, method: Method) -> Answer:
     if outcome is None:
         return Answer(open_proof, "stalled" if acyclic(system) else "not well-posed")
     head = len(outcome.y) - len(kept)
-    y = torch.zeros(head + sum(layer.multipliers for layer in system.layers), dtype=torch.float64)
+    y = torch.zeros(head + system.multipliers, dtype=torch.float64)
     y[:head], y[head + kept] = outcome.y[:head], outcome.y[head:]
     proof = guarantee(system, y, infinite)
     upper = times_power(proof.upper, exponent)

@@ -29,7 +29,7 @@ def distinct(system: System) -> tuple[System, Tensor]:
     """
     output = _clear(system.output)
     if not acyclic(system) or not output.blocks:  # a loop may need all multipliers for it to be well-posed
-        return system, torch.arange(sum(layer.multipliers for layer in system.layers))
+        return system, torch.arange(system.multipliers)
     layers = tuple(Layer(_clear(each.before), each.lower, each.upper, each.ties) for each in system.layers)
     return _living(System(system.inputs, layers, output))
 
@@ -46,7 +46,7 @@ def _clear(signal: Signal) -> Signal:
 
 def _living(system: System) -> tuple[System, Tensor]:
     """Leave out ties that read nothing or that nothing reads; return the numbers of the multipliers left as well."""
-    numbers = torch.arange(sum(layer.multipliers for layer in system.layers))
+    numbers = torch.arange(system.multipliers)
     while True:
         kept, start, left = [torch.ones(system.inputs, dtype=torch.bool)], 0, [numbers[:0]]
         for layer, used in zip(system.layers, _read(system)[1:], strict=True):

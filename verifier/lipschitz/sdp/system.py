@@ -126,6 +126,11 @@ class System:
         return self.inputs + sum(layer.before.rows for layer in self.layers)
 
     @property
+    def multipliers(self) -> int:
+        """How many multipliers its layers have."""
+        return sum(layer.multipliers for layer in self.layers)
+
+    @property
     def signals(self) -> list[Signal]:
         """All that is read."""
         return [*(layer.before for layer in self.layers), self.output]
