@@ -19,7 +19,7 @@ from verifier.machine import device_of
 from verifier.ready import Ready
 from verifier.result import Progress, Reason, Result, Verdict
 from verifier.search.bab import out_of_memory
-from verifier.solving import Run, timed
+from verifier.solving import Run
 
 
 def verify(
@@ -62,7 +62,7 @@ def verify(
         spec = specs.load(spec) if isinstance(spec, (str, Path)) else spec
     source = as_onnx(model, example_input, spec.n_inputs if isinstance(spec, Spec) else None)
     try:
-        with timed(progress, "read"):
+        with progress.timed("read"):
             problem = Ready.read(source, spec, device_of(config))
         run = Run.of(problem, config, progress, deadline, watch)
         witness, still = run.solve()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -119,7 +119,7 @@ class Run:
             case = self.by_signs(case, roots)
         if found is not None or not len(case):
             return found, case
-        with timed(self.progress, "search"), self.searches() as search:
+        with self.progress.timed("search"), self.searches() as search:
             arms = self.arms(case, roots, search)
             self.leaves = [arm.leaves for arm in arms]
             return take_turns(arms, case, self.deadline, self.config.max_iterations, self.between)
@@ -177,7 +177,7 @@ class Run:
         if self.few_boxes:
             return self.look_at_boxes(case, bounded), None
         still = []
-        with timed(self.progress, "bound"), torch.no_grad():
+        with self.progress.timed("bound"), torch.no_grad():
             for part in case.split(self.by_input.batch):
                 if time.monotonic() > self.deadline:
                     raise TimeoutError
@@ -195,7 +195,7 @@ class Run:
         """Bound the cases box by box; return the open ones."""
         which = self.cases.set_of[case]
         still = [case[:0]]
-        with timed(self.progress, "bound"), torch.no_grad():
+        with self.progress.timed("bound"), torch.no_grad():
             for k in which.unique().tolist():
                 part = case[which == k]
                 root = bounded(k)
@@ -207,7 +207,7 @@ class Run:
     def by_signs(self, case: Tensor, roots: Roots) -> Tensor:
         """Bound the cases box by box with signs that are proved for it; return the open ones."""
         which = self.cases.set_of[case]
-        with timed(self.progress, "signs"):
+        with self.progress.timed("signs"):
             for k in which.unique().tolist():
                 self.decide_signs(roots, k, case[which == k])
         return self.look_at_boxes(case, roots.of)
@@ -226,7 +226,7 @@ class Run:
         """Exclude cases about one network at two inputs by its derivatives; return the open ones."""
         left = self.deadline - time.monotonic()
         until = time.monotonic() + (TWINS_MOST if math.isinf(left) else TWINS_SHARE * left)
-        with timed(self.progress, "derivatives"):
+        with self.progress.timed("derivatives"):
             gone = twins.excluded(case.tolist(), until)
         self.progress.closed += len(gone)
         return case[[number not in gone for number in case.tolist()]]
@@ -243,7 +243,7 @@ class Run:
     def along_lines(self, case: Tensor, lines: LineSearch) -> tuple[Tensor, Counterexample | None]:
         """Follow the network along lines for a part of the time; return the open cases, and a counterexample if any."""
         until = time.monotonic() + LINE_SHARE * (self.deadline - time.monotonic())
-        with timed(self.progress, "lines"), torch.no_grad(), one_thread():
+        with self.progress.timed("lines"), torch.no_grad(), one_thread():
             return lines.run(case, until)
 
     def attack(self, case: Tensor, share: float, least: float, most: float = math.inf) -> Counterexample | None:
@@ -251,7 +251,7 @@ class Run:
         left = self.deadline - time.monotonic()
         budget = least if math.isinf(left) else min(max(least, min(share * left, most)), left)
         self.attacked = until = time.monotonic() + budget
-        with timed(self.progress, "attack"):
+        with self.progress.timed("attack"):
             if varying(self.cases) <= LOW_DIMENSION:
                 found = Corners().run(self.fast, case, self.checker, until, self.generator)
                 if found is not None:
@@ -267,7 +267,7 @@ class Run:
         if not attack.accepts(problem, boxes):
             return None
         left = self.deadline - time.monotonic()
-        with timed(self.progress, "lp"):
+        with self.progress.timed("lp"):
             return attack.run(problem, boxes, case, self.checker, time.monotonic() + min(2.0, 0.05 * left))
 
     def between(self, case: Tensor) -> Counterexample | None:
@@ -296,13 +296,3 @@ class Watched:
             self.last = now
             self.watch(self.progress)
         return self.checker(case, x)
-
-
-@contextmanager
-def timed(progress: Progress, phase: str) -> Iterator[None]:
-    """Add the seconds of a block to a phase."""
-    begun = time.monotonic()
-    try:
-        yield
-    finally:
-        progress.phases[phase] = progress.phases.get(phase, 0.0) + time.monotonic() - begun
