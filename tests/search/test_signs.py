@@ -14,6 +14,7 @@ import specs
 from tests.bounds.nets import Net, boxes, dense, drawn, normal
 from verifier import Config, verify
 from verifier.graph.graph import INPUT, OUTPUT, Graph
+from verifier.ops.arithmetic import Add
 from verifier.ops.conv import Conv
 from verifier.ops.curves import Relu, Step
 from verifier.ops.reduce import ReduceSum
@@ -147,6 +148,23 @@ def test_there_are_no_signs_without_windows() -> None:
         root = Root.cheap(graph, boxes(4, (0.5,), 0)).crown()
         assert not list(open_signs(root))
         assert decide(root, lambda bounds: True, math.inf) is root
+
+
+def test_elements_that_read_no_window_are_left_alone() -> None:
+    """At its border, one of the branches that are added reads nothing but padding."""
+    generator, net = drawn(0), Net(16)
+    image = net.add(View(0, (1, 1, 4, 4)))
+    one = net.add(Conv(normal(generator, 1, 1, 3, 3), None, (1, 1), (2, 2), (1, 1)))
+    other = net.add(Conv(normal(generator, 1, 1, 1, 1), None, (1, 1), (1, 1), (1, 1)), image)
+    both = net.add(Add(), one, other)
+    net.add(Step())
+    net.add(Reshape((36,)))
+    net.add(ReduceSum((0,), keep=True))
+    root = Root.cheap(net.graph(), boxes(16, (0.5,), 0)).crown()
+    low = root.exact.boxes[both].lower.flatten()
+    border, inside = (Sign(both, place, 1, float(low[place]) - 1) for place in (0, 14))
+    assert not proved(root, border, math.inf, math.inf)
+    assert proved(root, inside, math.inf, math.inf)
 
 
 class Counting(nn.Module):
