@@ -276,8 +276,9 @@ class Run:
 
     @property
     def due(self) -> float:
-        """Seconds of attack that the time since the last one is worth."""
-        return ATTACK_SHARE * (time.monotonic() - self.attacked)
+        """Seconds of attack that the time since the last one is worth, and the time left allows."""
+        now = time.monotonic()
+        return ATTACK_SHARE * min(now - self.attacked, self.deadline - now)
 
 
 @dataclass

@@ -18,7 +18,7 @@ SHARE = 0.25
 """Part of the time that ordering the cases may take."""
 
 FOCUS = 4
-"""How many times its share of all descents the most promising case may have; the others go without as many."""
+"""How many times its share of all descents the most promising case may have, at the cost of the least promising."""
 
 FIRST = 16
 """Descents in the first batch; each later one has four times as many, up to what fits into memory and time."""

@@ -83,22 +83,22 @@ class FoldedAscent(Climb):
 
     def _bound(self, boxes: Mapping[str, Box], start: str, slopes: Mapping[str, Tensor]) -> Tensor:
         """Bound the output rows, or the undecided elements of a node and then their negatives, from below."""
-        folded = self.folded
+        folded, place = self.folded, slice(*self.folded.place[start])
+
+        def own(matrix: Tensor) -> Tensor:
+            """Multiply the rows that are bounded with a matrix of the folded network."""
+            part = matrix[place]
+            return self.rows[0] @ part if start == OUTPUT else torch.cat([part, -part])
+
+        names = folded.order if start == OUTPUT else folded.order[folded.order.index(start) + 1 :]
         parts: list[tuple[slice, Tensor]] = []
-        if start == OUTPUT:
-            parts.append((slice(*folded.place[OUTPUT]), self.rows[0]))
-            names = folded.order
-        else:
-            unit = torch.eye(len(self.neurons.elements[start]), dtype=self.rows.dtype, device=self.rows.device)
-            parts.append((slice(*folded.place[start]), torch.cat([unit, -unit])))
-            names = folded.order[folded.order.index(start) + 1 :]
-        least = parts[0][1] @ folded.constant[parts[0][0]]
-        spread = parts[0][1] @ folded.spread[parts[0][0]]
+        least, spread = own(folded.constant), own(folded.spread)
         pulled: dict[str, Tensor] = {}
         for name in names:
             for key in (reader for reader, last in folded.last.items() if last == name and reader in slopes):
-                rows = sum(part @ folded.links[key][where] for where, part in parts)
-                assert isinstance(rows, Tensor)
+                rows = own(folded.links[key])
+                for where, part in parts:
+                    rows = torch.addmm(rows, part, folded.links[key][where])
                 reader = self.neurons.readers[key]
                 found, offset = reader.op.relax(*reader.boxes(boxes), alpha=slopes[key]).pullback(rows.unsqueeze(0))
                 least = least + offset[0]
@@ -110,7 +110,8 @@ class FoldedAscent(Climb):
             if name in pulled:
                 where, here = slice(*folded.place[name]), pulled[name]
                 parts.append((where, here))
-                least, spread = least + here @ folded.constant[where], spread + here @ folded.spread[where]
+                least = torch.addmv(least, here, folded.constant[where])
+                spread = torch.addmm(spread, here, folded.spread[where])
         total: Tensor = least - torch.linalg.vector_norm(spread, 1, dim=1)
         return total
 

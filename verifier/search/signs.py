@@ -94,7 +94,7 @@ def open_signs(root: Root) -> Iterator[Sign]:
             continue
         mask = undecided(graph, node, boxes, root.exact.relevant)
         elements = [] if mask is None else flat(mask)[0].nonzero().flatten().tolist()
-        cone = Cone.of(graph, name, elements[0]) if elements else None
+        cone = Cone.of(graph, name, elements[len(elements) // 2]) if elements else None  # of one that is typical
         if cone is None or cone.graph.work > SMALL * graph.work:
             continue
         for element in elements:
