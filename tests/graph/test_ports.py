@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from tests.graph.models import assert_same_function, model, one, weights
+from verifier.errors import ModelError
 from verifier.graph.graph import INPUT, OUTPUT
 from verifier.graph.onnx_import import load
 
@@ -94,3 +95,32 @@ def test_single_precision_needs_no_copy_of_weights() -> None:
     graph = load(one("MatMul", (1, 3), weights(3, 4)), dtype=torch.float32)
     assert graph.dtype == torch.float32
     assert_same_function(one("Gemm", (1, 3), weights(3, 4), weights(4), alpha=2.0), dtype=torch.float32)
+
+
+def chained(names: list[str]) -> list[NodeProto]:
+    """Rectifiers whose outputs bear the given names, around a choice of one column and a product that is moved."""
+    half, nodes = len(names) // 2, []
+    for name, before in zip(names[:half], ["x", *names], strict=False):
+        nodes.append(helper.make_node("Relu", [before], [name]))
+    nodes.append(helper.make_node("Gather", [names[half - 1], "i"], ["g"], axis=1))
+    nodes.append(helper.make_node("Mul", ["g", "w"], ["h"]))
+    nodes.append(helper.make_node("Add", ["h", "w"], ["k"]))
+    for name, before in zip(names[half:], ["k", *names[half:]], strict=False):
+        nodes.append(helper.make_node("Relu", [before], [name]))
+    return [*nodes, helper.make_node("Flatten", [names[-1]], ["y"])]
+
+
+def test_names_of_the_file_are_not_taken_for_new_ones() -> None:
+    """Tensors may bear the very names that nodes between them would get."""
+    names = [f"{stem}~{k}" for k in range(5, 25) for stem in "gk"] + ["h~", "k~"]
+    constants = {"i": np.array(1), "w": np.float32([-2, 3])}
+    plain = assert_same_function(model(chained([f"t{k}" for k in range(len(names))]), {"x": (1, 3, 2)}, constants))
+    odd = assert_same_function(model(chained(names), {"x": (1, 3, 2)}, constants))
+    assert len(odd.nodes) == len(plain.nodes)
+
+
+@pytest.mark.parametrize("name", [INPUT, OUTPUT])
+def test_a_name_that_would_stand_for_two_tensors(name: str) -> None:
+    proto = model(chained(["a", name]), {"x": (1, 3, 2)}, {"i": np.array(1), "w": np.float32([-2, 3])})
+    with pytest.raises(ModelError, match=f"the name '{name}' would stand for two tensors"):
+        load(proto)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from verifier.errors import ModelError
 from verifier.ops.op import Affine, Op, Shape
 from verifier.ops.shape import Reshape
 from verifier.sets import Box, flat
@@ -73,6 +75,13 @@ class Port:
     dtype: str
 
 
+def unused(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: the given one, or it with tildes behind it."""
+    while name in taken:
+        name += "~"
+    return name
+
+
 class Graph:
     """A network from one flat input vector to one flat output vector.
 
@@ -96,8 +105,15 @@ class Graph:
         ``exact`` makes the same network without rounded constants, where this one has some; ``ranking`` makes the one
         whose outputs are ordered alike, where a last function does not change their order; ``sorts`` makes the one
         whose sorts are one operator each, where there are some.
+
+        Raises:
+            ModelError: two nodes have one name.
         """
-        self.nodes: Mapping[str, Node] = MappingProxyType({node.name: node for node in nodes})
+        listed = list(nodes)
+        self.nodes: Mapping[str, Node] = MappingProxyType({node.name: node for node in listed})
+        if len(self.nodes) < len(listed):
+            twice = next(name for name, count in Counter(node.name for node in listed).items() if count > 1)
+            raise ModelError(f"the name {twice!r} would stand for two tensors; choose another one")
         self.inputs, self.outputs = inputs, outputs
         self.dtype, self.device = dtype, torch.device(device)
         self._ancestors: dict[str, list[str]] = {}

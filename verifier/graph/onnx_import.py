@@ -111,7 +111,8 @@ def translate(
     ``sorts`` keeps long sorts as they are.
     """
     opset, graph = version(model), model.graph
-    builder = Builder(functools.cache(lambda: element_types(graph, opset)), sorts=sorts)
+    taken = {value.name for value in graph.input} | {name for proto in graph.node for name in proto.output}
+    builder = Builder(functools.cache(lambda: element_types(graph, opset)), sorts=sorts, taken=taken)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     ports = tuple(port(value) for value in graph.input if value.name not in constants)
     values: dict[str, Operand] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from verifier.graph.graph import OUTPUT, Graph, Node
+from verifier.graph.graph import OUTPUT, Graph, Node, unused
 from verifier.graph.lower.builder import result_shape
 from verifier.graph.merge import merge, merge_exactly
 from verifier.ops.op import Op, Shape
@@ -74,7 +74,7 @@ def merge_neighbours(graph: Graph, rule: Rule = merge) -> Graph:
             return
         parents = kept.pop(node.parents[0]).parents
         if len(found) == 2:
-            middle = f"{node.name}~"
+            middle = unused(f"{node.name}~", readers)
             readers[middle] = 1
             place(Node(middle, found[0], parents, result_shape(found[0], kept[parents[0]].shape)))
             parents = (middle,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from verifier.errors import ModelError, UnsupportedError
-from verifier.graph.graph import Node
+from verifier.graph.graph import Node, unused
 from verifier.graph.lower.whole import Span, common_kind, span_of
 from verifier.graph.onnx_file import Array
 from verifier.ops.arithmetic import Add, Neg, Scale, Sub, Translate
@@ -151,22 +151,24 @@ class Builder:
     Constants keep the file's precision, or float64 where they were computed. ``partial`` names the file's tensors whose
     size depends on the input: here they have the largest one, and whatever depends on it must not be computed.
     ``sized`` names the numbers that are made of such a size. ``types`` tells the ONNX types of the file's tensors.
-    With ``sorts``, long sorts stay one operator each.
+    With ``sorts``, long sorts stay one operator each. ``taken`` are names that no other tensor may bear.
     """
 
-    def __init__(self, types: Callable[[], Mapping[str, int]] = dict, *, sorts: bool = False) -> None:
+    def __init__(
+        self, types: Callable[[], Mapping[str, int]] = dict, *, sorts: bool = False, taken: Container[str] = ()
+    ) -> None:
         self.nodes: list[Node] = []
         self.prefix = ""
         self.partial: set[str] = set()
         self.sized: set[str] = set()
-        self.types, self.sorts = types, sorts
+        self.types, self.sorts, self.taken = types, sorts, taken
 
     def apply(self, op: Op, *operands: Variable, name: str | None = None) -> Variable:
         """Add a node."""
         shape = result_shape(op, *(operand.shape for operand in operands))
         kind = common_kind(operand.kind for operand in operands)
         span = span_of(op, [operand.span for operand in operands], [operand.shape for operand in operands], shape)
-        result = Variable(name or f"{self.prefix}~{len(self.nodes)}", shape, kind, span)
+        result = Variable(name or unused(f"{self.prefix}~{len(self.nodes)}", self.taken), shape, kind, span)
         self.nodes.append(Node(result.name, op, tuple(operand.name for operand in operands), result.shape))
         return result
 
